@@ -5,9 +5,16 @@
 //! version of any of them, so none is ever written.
 
 use crate::batch::{Batch, BatchError, BatchErrorKind, Record};
-use bytes::{BufMut, Bytes, BytesMut};
+use crate::messages::{
+    KRaftVersionRecord, LeaderChangeMessage, SnapshotFooterRecord, SnapshotHeaderRecord,
+    VotersRecord, leader_change_message, voters_record,
+};
+use crate::{Reader, WireError, decode_exact, encode_to_bytes};
+use bytes::Bytes;
 use quorate_base::{NodeId, Offset, ReplicaKey, Uuid};
 
+/// The schema version of every value.
+const VERSION: i16 = 0;
 const TYPE_LEADER_CHANGE: i16 = 2;
 const TYPE_SNAPSHOT_HEADER: i16 = 3;
 const TYPE_SNAPSHOT_FOOTER: i16 = 4;
@@ -90,7 +97,7 @@ pub enum ControlError {
         /// Which message was expected.
         name: &'static str,
         /// What is malformed.
-        why: &'static str,
+        why: WireError,
     },
     /// A later layout that cannot be skipped.
     #[error(
@@ -118,10 +125,8 @@ impl ControlRecord {
             ControlRecord::Voters(_) => TYPE_KRAFT_VOTERS,
             ControlRecord::Unknown { kind, .. } => *kind,
         };
-        let mut out = BytesMut::with_capacity(4);
-        out.put_i16(0);
-        out.put_i16(kind);
-        out.freeze()
+        let [high, low] = kind.to_be_bytes();
+        Bytes::copy_from_slice(&[0, 0, high, low])
     }
 
     /// The name of the message, as Kafka's dump tool prints it.
@@ -138,30 +143,45 @@ impl ControlRecord {
 
     /// The record value.
     pub fn value(&self) -> Bytes {
-        let mut out = Out(BytesMut::new());
-        if let ControlRecord::Unknown { value, .. } = self {
-            return value.clone();
-        }
-        out.0.put_i16(0);
-        match self {
+        let value = match self {
             ControlRecord::LeaderChange { leader_id, voters, granting_voters } => {
-                out.0.put_i32(*leader_id);
-                for list in [voters, granting_voters] {
-                    out.array(list, |out, id| {
-                        out.0.put_i32(*id);
-                        out.no_tags();
-                    });
-                }
+                let voters_of = |ids: &[NodeId]| {
+                    let voter = |id: &NodeId| leader_change_message::Voter {
+                        voter_id: *id,
+                        ..Default::default()
+                    };
+                    ids.iter().map(voter).collect()
+                };
+                let message = LeaderChangeMessage {
+                    leader_id: *leader_id,
+                    voters: voters_of(voters),
+                    granting_voters: voters_of(granting_voters),
+                    ..Default::default()
+                };
+                encode_to_bytes(&message, VERSION)
             }
             ControlRecord::SnapshotHeader { last_contained_log_timestamp_ms } => {
-                out.0.put_i64(*last_contained_log_timestamp_ms);
+                let last_contained_log_timestamp = *last_contained_log_timestamp_ms;
+                let message =
+                    SnapshotHeaderRecord { last_contained_log_timestamp, ..Default::default() };
+                encode_to_bytes(&message, VERSION)
             }
-            ControlRecord::KRaftVersion(version) => out.0.put_i16(*version),
-            ControlRecord::Voters(voters) => out.array(voters, Out::voter),
-            ControlRecord::SnapshotFooter | ControlRecord::Unknown { .. } => {}
-        }
-        out.no_tags();
-        out.0.freeze()
+            ControlRecord::SnapshotFooter => {
+                encode_to_bytes(&SnapshotFooterRecord::default(), VERSION)
+            }
+            ControlRecord::KRaftVersion(kraft_version) => {
+                let kraft_version = *kraft_version;
+                let message = KRaftVersionRecord { kraft_version, ..Default::default() };
+                encode_to_bytes(&message, VERSION)
+            }
+            ControlRecord::Voters(voters) => {
+                let voters = voters.iter().map(voter_message).collect();
+                encode_to_bytes(&VotersRecord { voters, ..Default::default() }, VERSION)
+            }
+            ControlRecord::Unknown { value, .. } => Ok(value.clone()),
+        };
+        // Only a text too long for the wire could fail, and none longer is ever read or configured.
+        value.expect("control records have no field that cannot be written")
     }
 
     /// Reads one record of a control batch.
@@ -182,13 +202,46 @@ impl ControlRecord {
             _ => return Ok(ControlRecord::Unknown { kind, value }),
         };
         let bad = |why| ControlError::BadValue { offset, name, why };
-        let mut input = In(&value);
-        let version = input.i16().map_err(bad)?;
+        let version = Reader::new(value.clone()).i16().map_err(bad)?;
         // LeaderChange is read at version 0 whatever it says, as Kafka does.
-        if version != 0 && kind != TYPE_LEADER_CHANGE {
+        if version != VERSION && kind != TYPE_LEADER_CHANGE {
             return Err(ControlError::UnsupportedVersion { offset, name, version });
         }
-        input.body(kind).map_err(bad)
+        Self::decode_value(kind, value).map_err(bad)
+    }
+
+    fn decode_value(kind: i16, value: Bytes) -> Result<ControlRecord, WireError> {
+        Ok(match kind {
+            TYPE_LEADER_CHANGE => {
+                let message: LeaderChangeMessage = decode_exact(value, VERSION)?;
+                let ids = |voters: Vec<leader_change_message::Voter>| {
+                    voters.into_iter().map(|voter| voter.voter_id).collect()
+                };
+                ControlRecord::LeaderChange {
+                    leader_id: message.leader_id,
+                    voters: ids(message.voters),
+                    granting_voters: ids(message.granting_voters),
+                }
+            }
+            TYPE_SNAPSHOT_HEADER => {
+                let message: SnapshotHeaderRecord = decode_exact(value, VERSION)?;
+                let last_contained_log_timestamp_ms = message.last_contained_log_timestamp;
+                ControlRecord::SnapshotHeader { last_contained_log_timestamp_ms }
+            }
+            TYPE_SNAPSHOT_FOOTER => {
+                decode_exact::<SnapshotFooterRecord>(value, VERSION)?;
+                ControlRecord::SnapshotFooter
+            }
+            TYPE_KRAFT_VERSION => {
+                let message: KRaftVersionRecord = decode_exact(value, VERSION)?;
+                ControlRecord::KRaftVersion(message.kraft_version)
+            }
+            TYPE_KRAFT_VOTERS => {
+                let message: VotersRecord = decode_exact(value, VERSION)?;
+                ControlRecord::Voters(message.voters.into_iter().map(voter).collect())
+            }
+            _ => ControlRecord::Unknown { kind, value },
+        })
     }
 }
 
@@ -207,152 +260,41 @@ pub fn control_records(batch: &Batch) -> Result<Vec<(Offset, ControlRecord)>, Co
         .collect()
 }
 
-struct Out(BytesMut);
-
-impl Out {
-    fn uvarint(&mut self, mut value: usize) {
-        while value > 0x7f {
-            self.0.put_u8((value as u8 & 0x7f) | 0x80);
-            value >>= 7;
-        }
-        self.0.put_u8(value as u8);
-    }
-
-    fn no_tags(&mut self) {
-        self.0.put_u8(0);
-    }
-
-    fn string(&mut self, text: &str) {
-        self.uvarint(text.len() + 1);
-        self.0.put_slice(text.as_bytes());
-    }
-
-    fn array<T>(&mut self, items: &[T], mut put: impl FnMut(&mut Out, &T)) {
-        self.uvarint(items.len() + 1);
-        items.iter().for_each(|item| put(self, item));
-    }
-
-    fn voter(&mut self, voter: &Voter) {
-        self.0.put_i32(voter.key.id);
-        self.0.put_slice(&voter.key.directory_id.unwrap_or(Uuid::ZERO).0);
-        self.array(&voter.endpoints, |out, endpoint| {
-            out.string(&endpoint.name);
-            out.string(&endpoint.host);
-            out.0.put_u16(endpoint.port);
-            out.no_tags();
-        });
-        self.0.put_i16(voter.min_kraft_version);
-        self.0.put_i16(voter.max_kraft_version);
-        self.no_tags();
-        self.no_tags();
+fn voter_message(voter: &Voter) -> voters_record::Voter {
+    let endpoint = |endpoint: &VoterEndpoint| voters_record::Endpoint {
+        name: endpoint.name.as_str().into(),
+        host: endpoint.host.as_str().into(),
+        port: endpoint.port,
+        ..Default::default()
+    };
+    voters_record::Voter {
+        voter_id: voter.key.id,
+        voter_directory_id: voter.key.directory_id.unwrap_or(Uuid::ZERO),
+        endpoints: voter.endpoints.iter().map(endpoint).collect(),
+        kraft_version_feature: voters_record::KRaftVersionFeature {
+            min_supported_version: voter.min_kraft_version,
+            max_supported_version: voter.max_kraft_version,
+            ..Default::default()
+        },
+        ..Default::default()
     }
 }
 
-struct In<'a>(&'a [u8]);
-
-type Read<T> = Result<T, &'static str>;
-
-impl<'a> In<'a> {
-    fn body(&mut self, kind: i16) -> Read<ControlRecord> {
-        let record = match kind {
-            TYPE_LEADER_CHANGE => ControlRecord::LeaderChange {
-                leader_id: self.i32()?,
-                voters: self.array(In::leader_change_voter)?,
-                granting_voters: self.array(In::leader_change_voter)?,
-            },
-            TYPE_SNAPSHOT_HEADER => {
-                ControlRecord::SnapshotHeader { last_contained_log_timestamp_ms: self.i64()? }
-            }
-            TYPE_SNAPSHOT_FOOTER => ControlRecord::SnapshotFooter,
-            TYPE_KRAFT_VERSION => ControlRecord::KRaftVersion(self.i16()?),
-            _ => ControlRecord::Voters(self.array(In::voter)?),
-        };
-        self.tags()?;
-        if self.0.is_empty() { Ok(record) } else { Err("there are bytes after its last field") }
-    }
-
-    fn take(&mut self, count: usize) -> Read<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(count).ok_or("it is cut")?;
-        self.0 = rest;
-        Ok(taken)
-    }
-
-    fn fixed<const N: usize>(&mut self) -> Read<[u8; N]> {
-        let (taken, rest) = self.0.split_first_chunk::<N>().ok_or("it is cut")?;
-        self.0 = rest;
-        Ok(*taken)
-    }
-
-    fn i16(&mut self) -> Read<i16> {
-        self.fixed().map(i16::from_be_bytes)
-    }
-
-    fn i32(&mut self) -> Read<i32> {
-        self.fixed().map(i32::from_be_bytes)
-    }
-
-    fn i64(&mut self) -> Read<i64> {
-        self.fixed().map(i64::from_be_bytes)
-    }
-
-    fn uvarint(&mut self) -> Read<usize> {
-        let mut value = 0u64;
-        for i in 0..5 {
-            let [byte] = self.fixed()?;
-            value |= u64::from(byte & 0x7f) << (7 * i);
-            if byte & 0x80 == 0 {
-                return usize::try_from(value).map_err(|_| "a length is not readable");
-            }
-        }
-        Err("a length is not readable")
-    }
-
-    fn tags(&mut self) -> Read<()> {
-        for _ in 0..self.uvarint()? {
-            self.uvarint()?;
-            let size = self.uvarint()?;
-            self.take(size)?;
-        }
-        Ok(())
-    }
-
-    fn string(&mut self) -> Read<String> {
-        let length = self.uvarint()?.checked_sub(1).ok_or("a text is null")?;
-        let text = std::str::from_utf8(self.take(length)?).map_err(|_| "a text is not UTF-8")?;
-        Ok(text.to_owned())
-    }
-
-    /// Allocates as elements are read, so never more than the bytes at hand justify.
-    fn array<T>(&mut self, mut read: impl FnMut(&mut In<'a>) -> Read<T>) -> Read<Vec<T>> {
-        let count = self.uvarint()?.checked_sub(1).ok_or("an array is null")?;
-        let mut items = Vec::new();
-        for _ in 0..count {
-            items.push(read(self)?);
-        }
-        Ok(items)
-    }
-
-    fn leader_change_voter(&mut self) -> Read<NodeId> {
-        let id = self.i32()?;
-        self.tags()?;
-        Ok(id)
-    }
-
-    fn voter(&mut self) -> Read<Voter> {
-        let id = self.i32()?;
-        let directory = Uuid(self.fixed()?);
-        let endpoints = self.array(|input| {
-            let (name, host) = (input.string()?, input.string()?);
-            let port = input.fixed().map(u16::from_be_bytes)?;
-            input.tags()?;
-            Ok(VoterEndpoint { name, host, port })
-        })?;
-        let (min_kraft_version, max_kraft_version) = (self.i16()?, self.i16()?);
-        self.tags()?;
-        self.tags()?;
-        let directory_id = (!directory.is_zero()).then_some(directory);
-        let key = ReplicaKey { id, directory_id };
-        Ok(Voter { key, endpoints, min_kraft_version, max_kraft_version })
+fn voter(message: voters_record::Voter) -> Voter {
+    let directory = message.voter_directory_id;
+    let endpoint = |endpoint: voters_record::Endpoint| VoterEndpoint {
+        name: endpoint.name.to_string(),
+        host: endpoint.host.to_string(),
+        port: endpoint.port,
+    };
+    Voter {
+        key: ReplicaKey {
+            id: message.voter_id,
+            directory_id: (!directory.is_zero()).then_some(directory),
+        },
+        endpoints: message.endpoints.into_iter().map(endpoint).collect(),
+        min_kraft_version: message.kraft_version_feature.min_supported_version,
+        max_kraft_version: message.kraft_version_feature.max_supported_version,
     }
 }
 

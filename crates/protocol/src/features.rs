@@ -26,12 +26,7 @@ const fn level(
     name: &'static str,
     did_metadata_change: bool,
 ) -> Level {
-    Level {
-        level,
-        release,
-        name,
-        did_metadata_change,
-    }
+    Level { level, release, name, did_metadata_change }
 }
 
 /// Levels 1 to 6 exist in Kafka 3.9 and older only; they are here to be named in messages.
@@ -96,9 +91,7 @@ impl MetadataVersion {
     /// A level that a 4.4 controller can run at: 7 to 33. Others, 4.4.0's unstable 34 among them,
     /// give `None`: their records are not known here.
     pub fn from_level(level: i16) -> Option<MetadataVersion> {
-        Self::supported_levels()
-            .contains(&level)
-            .then_some(MetadataVersion(level))
+        Self::supported_levels().contains(&level).then_some(MetadataVersion(level))
     }
 
     /// By exact name (`4.3-IV0`) or by release (`4.3`, `4.3.1`: the newest level of 4.3), as Kafka's
@@ -116,9 +109,7 @@ impl MetadataVersion {
             .filter(|it| Self::supported_levels().contains(&it.level))
             .find(|it| it.name == name || it.release == release)
             .map(|it| MetadataVersion(it.level))
-            .ok_or_else(|| UnknownMetadataVersion {
-                given: name.chars().take(64).collect(),
-            })
+            .ok_or_else(|| UnknownMetadataVersion { given: name.chars().take(64).collect() })
     }
 
     /// The levels a 4.4 controller can run at and advertises.
@@ -143,26 +134,19 @@ impl MetadataVersion {
 
     /// The release that brought the level, for example `4.3`.
     pub fn release(self) -> &'static str {
-        LEVELS
-            .iter()
-            .find(|it| it.level == self.0)
-            .map_or("unknown", |it| it.release)
+        LEVELS.iter().find(|it| it.level == self.0).map_or("unknown", |it| it.release)
     }
 
     /// True if records changed at this very level.
     pub fn did_metadata_change(self) -> bool {
-        LEVELS
-            .iter()
-            .any(|it| it.level == self.0 && it.did_metadata_change)
+        LEVELS.iter().any(|it| it.level == self.0 && it.did_metadata_change)
     }
 
     /// True if going from `self` to `other`, in either direction, crosses a level at which records
     /// changed: such a downgrade would lose metadata.
     pub fn metadata_changes_between(self, other: MetadataVersion) -> bool {
         let (low, high) = (self.min(other), self.max(other));
-        LEVELS
-            .iter()
-            .any(|it| low.0 < it.level && it.level <= high.0 && it.did_metadata_change)
+        LEVELS.iter().any(|it| low.0 < it.level && it.level <= high.0 && it.did_metadata_change)
     }
 
     /// SCRAM credentials as records (KIP-900).
@@ -323,10 +307,9 @@ impl Feature {
     /// What `level` of this feature needs of the others.
     pub fn dependencies(self, level: i16) -> &'static [Dependency] {
         match (self, level) {
-            (Feature::EligibleLeaderReplicas, 1) => &[Dependency {
-                feature: Feature::MetadataVersion,
-                level: 23,
-            }],
+            (Feature::EligibleLeaderReplicas, 1) => {
+                &[Dependency { feature: Feature::MetadataVersion, level: 23 }]
+            }
             _ => &[],
         }
     }
@@ -342,9 +325,7 @@ pub fn default_level(feature: Feature, version: MetadataVersion) -> i16 {
         .supported_levels()
         .rev()
         .find(|level| {
-            feature
-                .bootstrap_metadata_version(*level)
-                .is_some_and(|needed| needed <= version)
+            feature.bootstrap_metadata_version(*level).is_some_and(|needed| needed <= version)
         })
         .unwrap_or(0)
 }
@@ -435,52 +416,20 @@ mod tests {
     fn predicates_and_changes_equal_kafka_4_4_0() {
         type Predicate = fn(MetadataVersion) -> bool;
         let rows: [(&str, Predicate, &str); 12] = [
-            (
-                "change",
-                |v| v.did_metadata_change(),
-                "110010111010000010000001011",
-            ),
-            (
-                "scram",
-                |v| v.supports_scram(),
-                "000011111111111111111111111",
-            ),
-            (
-                "bump",
-                |v| v.bumps_leader_epoch_on_isr_shrink(),
-                "111110000000000000000000000",
-            ),
-            (
-                "transactions",
-                |v| v.supports_transactions(),
-                "000000111111111111111111111",
-            ),
-            (
-                "tokens",
-                |v| v.supports_delegation_tokens(),
-                "000000011111111111111111111",
-            ),
+            ("change", |v| v.did_metadata_change(), "110010111010000010000001011"),
+            ("scram", |v| v.supports_scram(), "000011111111111111111111111"),
+            ("bump", |v| v.bumps_leader_epoch_on_isr_shrink(), "111110000000000000000000000"),
+            ("transactions", |v| v.supports_transactions(), "000000111111111111111111111"),
+            ("tokens", |v| v.supports_delegation_tokens(), "000000011111111111111111111"),
             (
                 "registration",
                 |v| v.supports_controller_registration(),
                 "000000001111111111111111111",
             ),
-            (
-                "directories",
-                |v| v.supports_directories(),
-                "000000000011111111111111111",
-            ),
+            ("directories", |v| v.supports_directories(), "000000000011111111111111111"),
             ("elr", |v| v.supports_elr(), "000000000000000011111111111"),
-            (
-                "cordoned",
-                |v| v.supports_cordoned_dirs(),
-                "000000000000000000000001111",
-            ),
-            (
-                "cidr",
-                |v| v.supports_cidr_acls(),
-                "000000000000000000000000011",
-            ),
+            ("cordoned", |v| v.supports_cordoned_dirs(), "000000000000000000000001111"),
+            ("cidr", |v| v.supports_cidr_acls(), "000000000000000000000000011"),
             (
                 "unregister",
                 |v| v.supports_controller_unregistration(),
@@ -507,10 +456,7 @@ mod tests {
             (Feature::KRaftVersion, "000000000000001111111111111"),
             (Feature::TransactionVersion, "000000000000000002222222222"),
             (Feature::GroupVersion, "000000000000000111111111111"),
-            (
-                Feature::EligibleLeaderReplicas,
-                "000000000000000000011111111",
-            ),
+            (Feature::EligibleLeaderReplicas, "000000000000000000011111111"),
             (Feature::ShareVersion, "000000000000000000000111222"),
             (Feature::StreamsVersion, "000000000000000000000011111"),
         ];

@@ -1,0 +1,342 @@
+//! Looking for a leader, following it, and doubting it.
+
+use crate::answers::TOPIC;
+use crate::peers::{Outstanding, Purpose};
+use crate::raft::{Cx, Raft};
+use crate::role::{Follower, RoleState};
+use crate::{Action, LogBatch, PeerAddress, PeerRequest, PeerResponse, RpcFailure};
+use bytes::Bytes;
+use quorate_base::{NodeId, Offset, OffsetAndEpoch, Time, Uuid};
+use quorate_protocol::batch::batches;
+use quorate_protocol::control::{ControlRecord, control_records};
+use quorate_protocol::messages::fetch_request::{FetchPartition, FetchTopic, ReplicaState};
+use quorate_protocol::messages::fetch_response::PartitionData;
+use quorate_protocol::messages::{FetchRequest, FetchResponse};
+use std::time::Duration;
+
+/// How long a leader may hold a fetch back: Kafka's raft client asks for the same.
+const MAX_WAIT: Duration = Duration::from_millis(500);
+/// A fetch unanswered for this long makes a voter ask the others about the leader.
+const OVERDUE: Duration = Duration::from_millis(800);
+
+impl Raft {
+    pub(crate) fn poll_unattached(&mut self, cx: &mut Cx) {
+        let RoleState::Unattached(state) = &self.role else {
+            return;
+        };
+        let due = cx.now.time >= state.election_deadline;
+        let may_stand = self.may_stand();
+        if may_stand && (due || self.is_only_voter()) {
+            self.become_prospective(cx, None);
+            return self.poll(cx);
+        }
+        if self.installing.is_some() || self.peers.outstanding(Purpose::Fetch).is_some() {
+            return;
+        }
+        let places = self.places_to_ask();
+        for turn in 0..places.len() {
+            let at = (self.discovery_turn + turn) % places.len();
+            if let Some(to) = places.get(at)
+                && self.peers.is_ready(to, cx.now.time)
+            {
+                self.discovery_turn = at + 1;
+                let request = self.fetch_request(Duration::ZERO);
+                self.send(cx, to.clone(), Purpose::Fetch, request);
+                return;
+            }
+        }
+    }
+
+    /// A voter that is not about to replace its log, and not about to end.
+    pub(crate) fn may_stand(&self) -> bool {
+        self.can_be_elected() && self.installing.is_none() && self.shutdown_deadline.is_none()
+    }
+
+    /// Everybody who could know the leader: the voters, then the bootstrap servers.
+    fn places_to_ask(&self) -> Vec<PeerAddress> {
+        let voters = self.other_voters();
+        let mut places: Vec<PeerAddress> =
+            voters.iter().filter_map(|key| self.voter_address(key.id)).collect();
+        for (host, port) in &self.config.bootstrap_servers {
+            let known = places.iter().any(|p| p.host == *host && p.port == *port);
+            let own = self.config.listeners.iter().any(|e| e.host == *host && e.port == *port);
+            if !known && !own {
+                places.push(PeerAddress { node: None, host: host.clone(), port: *port });
+            }
+        }
+        places
+    }
+
+    fn fetch_request(&self, max_wait: Duration) -> PeerRequest {
+        let end = self.log.end();
+        let partition = FetchPartition {
+            partition: 0,
+            current_leader_epoch: self.epoch,
+            fetch_offset: end.offset,
+            last_fetched_epoch: end.epoch,
+            log_start_offset: self.log.start(),
+            partition_max_bytes: 0,
+            replica_directory_id: self.config.directory_id,
+            high_watermark: self.high_watermark.unwrap_or(-1),
+            ..Default::default()
+        };
+        PeerRequest::Fetch(FetchRequest {
+            cluster_id: Some(self.config.cluster_id.as_str().into()),
+            replica_state: ReplicaState { replica_id: self.config.node_id, ..Default::default() },
+            max_wait_ms: i32::try_from(max_wait.as_millis()).unwrap_or(i32::MAX),
+            min_bytes: 0,
+            max_bytes: i32::try_from(self.config.fetch_max_bytes).unwrap_or(i32::MAX),
+            topics: vec![FetchTopic {
+                topic_id: Uuid::METADATA_TOPIC,
+                partitions: vec![partition],
+                ..Default::default()
+            }],
+            ..Default::default()
+        })
+    }
+
+    pub(crate) fn poll_follower(&mut self, cx: &mut Cx) {
+        let now = cx.now.time;
+        let overdue = self.fetch_overdue_at().is_some_and(|at| at <= now);
+        let may_stand = self.may_stand();
+        let is_voter = self.can_be_elected();
+        let RoleState::Follower(state) = &mut self.role else {
+            return;
+        };
+        let suspected = state.suspect_at.is_some_and(|at| at <= now);
+        let lost = state.fetch_deadline <= now;
+        let (leader, resigned) = (state.leader, state.leader_resigned);
+        if may_stand && suspected && resigned && state.stand_at_once {
+            self.become_candidate(cx);
+            return self.poll(cx);
+        }
+        if may_stand && (suspected || lost || overdue) {
+            self.become_prospective(cx, (!resigned).then_some(leader));
+            if let RoleState::Prospective(election) = &mut self.role {
+                election.only_suspicion = !lost && !resigned;
+            }
+            return self.poll(cx);
+        }
+        if !is_voter && lost && self.installing.is_none() {
+            // An observer cannot force an election; it asks around.
+            let epoch = self.epoch;
+            self.become_unattached(cx, epoch, None);
+            return self.poll(cx);
+        }
+        if resigned || self.installing.is_some() || self.log.persisted() < self.log.end().offset {
+            return;
+        }
+        let download = state.download;
+        let Some(to) = self.leader_address(leader) else {
+            return;
+        };
+        if !self.peers.is_ready(&to, now) || self.poll_membership(cx, &to) {
+            return;
+        }
+        match download {
+            Some(download) => {
+                let request = self.snapshot_request(download);
+                self.send(cx, to, Purpose::FetchSnapshot, request);
+            }
+            None => {
+                let request = self.fetch_request(MAX_WAIT);
+                self.send(cx, to, Purpose::Fetch, request);
+            }
+        }
+    }
+
+    /// When the outstanding fetch becomes a reason to doubt the leader.
+    fn fetch_overdue_at(&self) -> Option<Time> {
+        if !self.may_doubt() {
+            return None;
+        }
+        let (_, fetch) = self.peers.outstanding(Purpose::Fetch)?;
+        Some((fetch.sent + OVERDUE).max(self.calm_until))
+    }
+
+    /// Fast suspicion needs pre-votes that all voters understand: a real vote would disturb.
+    fn may_doubt(&self) -> bool {
+        self.config.fast_failover && self.no_pre_vote.is_empty() && self.may_stand()
+    }
+
+    pub(crate) fn follower_timeout(&self, state: &Follower) -> Option<(Time, &'static str)> {
+        if self.installing.is_some() {
+            return None;
+        }
+        let lost = (state.fetch_deadline, "the leader is silent");
+        let may_stand = self.may_stand();
+        let suspect =
+            state.suspect_at.filter(|_| may_stand).map(|at| (at, "ask whether the leader is gone"));
+        let overdue = self.fetch_overdue_at().map(|at| (at, "the leader holds a fetch too long"));
+        let lost = (may_stand || !self.can_be_elected()).then_some(lost);
+        [lost, suspect, overdue].into_iter().flatten().min()
+    }
+
+    /// The leader's process is probably gone: ask the other voters soon. They ask one after the
+    /// other, in the order of their ids, so that their votes do not split.
+    pub(crate) fn peer_down(&mut self, cx: &mut Cx, node: NodeId) {
+        if !self.may_doubt() {
+            return;
+        }
+        let me = self.config.node_id;
+        let rank = self.voters().iter().filter(|v| v.key.id != node && v.key.id < me).count();
+        let slot = self.config.retry_backoff.max(Duration::from_millis(10));
+        let pause = slot * u32::try_from(rank).unwrap_or(u32::MAX) + self.jitter(slot / 2);
+        let at = (cx.now.time + pause).max(self.calm_until);
+        if let RoleState::Follower(state) = &mut self.role
+            && state.leader == node
+        {
+            state.suspect_at = Some(state.suspect_at.map_or(at, |old| old.min(at)));
+        }
+    }
+
+    /// A call to the leader failed without news.
+    pub(crate) fn leader_call_failed(&mut self, cx: &mut Cx, call: &Outstanding) {
+        self.peers.failed(&call.to, cx.now.time);
+    }
+
+    pub(crate) fn fetch_answered(
+        &mut self,
+        cx: &mut Cx,
+        call: &Outstanding,
+        result: Result<PeerResponse, RpcFailure>,
+    ) {
+        let response = match result {
+            Ok(PeerResponse::Fetch(response)) if response.error_code == 0 => response,
+            Err(RpcFailure::Disconnected | RpcFailure::Refused) => {
+                self.leader_call_failed(cx, call);
+                if let Some(node) = call.to.node {
+                    self.peer_down(cx, node);
+                }
+                return;
+            }
+            _ => return self.leader_call_failed(cx, call),
+        };
+        let Some(partition) = only_partition(&response) else {
+            return self.leader_call_failed(cx, call);
+        };
+        let leader = partition.current_leader.leader_id;
+        let endpoints = self.endpoints_on_default_listener(
+            response
+                .node_endpoints
+                .iter()
+                .filter(|e| e.node_id == leader)
+                .filter_map(|e| Some((e.host.as_str(), u16::try_from(e.port).ok()?))),
+        );
+        if self.learn(cx, partition.current_leader.leader_epoch, Some(leader), endpoints) {
+            return;
+        }
+        if partition.error_code != 0 {
+            return self.leader_call_failed(cx, call);
+        }
+        let RoleState::Follower(state) = &mut self.role else {
+            return self.peers.failed(&call.to, cx.now.time);
+        };
+        if call.to.node != Some(state.leader) {
+            return;
+        }
+        state.fetch_deadline = cx.now.time + self.config.fetch_timeout;
+        state.has_fetched = true;
+        state.suspect_at = None;
+        if self.take_fetched(cx, partition) {
+            self.peers.succeeded(&call.to);
+        } else {
+            self.leader_call_failed(cx, call);
+        }
+    }
+
+    /// Puts an answer without error to use. False if it makes no sense.
+    fn take_fetched(&mut self, cx: &mut Cx, partition: &PartitionData) -> bool {
+        let (diverging, snapshot) = (&partition.diverging_epoch, &partition.snapshot_id);
+        if diverging.epoch >= 0 || diverging.end_offset >= 0 {
+            let at = OffsetAndEpoch { offset: diverging.end_offset, epoch: diverging.epoch };
+            return self.truncate_to_agree(cx, at);
+        }
+        if snapshot.epoch >= 0 || snapshot.end_offset >= 0 {
+            let id = OffsetAndEpoch { offset: snapshot.end_offset, epoch: snapshot.epoch };
+            let known = self.high_watermark.unwrap_or(0);
+            if id.offset <= 0 || id.epoch < 0 || id.epoch > self.epoch || id.offset < known {
+                return false;
+            }
+            self.begin_download(id);
+            return true;
+        }
+        let records = partition.records.clone().unwrap_or_default();
+        let ok = self.append_fetched(cx, records);
+        let reached = partition.high_watermark.min(self.log.end().offset);
+        // A leader that has not committed in its epoch says -1; a later one may know less than its
+        // predecessor told us.
+        if reached >= 0 && self.high_watermark.is_none_or(|hw| reached > hw) {
+            self.high_watermark = Some(reached);
+            cx.push(Action::HighWatermark { offset: reached });
+        }
+        ok
+    }
+
+    fn truncate_to_agree(&mut self, cx: &mut Cx, theirs: OffsetAndEpoch) -> bool {
+        if theirs.offset < 0 || theirs.epoch < 0 {
+            return false;
+        }
+        let point = self.log.truncation_point(theirs);
+        if point >= self.log.end().offset || self.high_watermark.is_some_and(|hw| point < hw) {
+            // What is committed is never given up: a leader that asks for it has lost data.
+            return false;
+        }
+        self.log.truncate(point);
+        self.history.truncate(point);
+        cx.push(Action::TruncateLog { to: self.log.end() });
+        true
+    }
+
+    /// Appends what follows the log and stops at the first batch that does not.
+    fn append_fetched(&mut self, cx: &mut Cx, records: Bytes) -> bool {
+        for batch in batches(records) {
+            // A batch may be cut at the end of an answer; the next fetch brings it whole.
+            let Ok(batch) = batch else { break };
+            let epoch = batch.header.partition_leader_epoch;
+            let end = self.log.end();
+            if batch.last_offset() < end.offset {
+                continue;
+            }
+            let follows = batch.base_offset() == end.offset
+                && epoch >= end.epoch
+                && epoch <= self.epoch
+                && batch.verify().is_ok();
+            if !follows {
+                return false;
+            }
+            let mut controls: Vec<(Offset, ControlRecord)> = Vec::new();
+            if batch.is_control() {
+                match control_records(&batch) {
+                    Ok(records) => controls = records,
+                    Err(_) => return false,
+                }
+            }
+            for (offset, record) in &controls {
+                self.apply_control(*offset, record);
+            }
+            let appended = LogBatch {
+                base_offset: batch.base_offset(),
+                end_offset: batch.last_offset() + 1,
+                epoch,
+                append_time_ms: batch.header.max_timestamp,
+                is_control: batch.is_control(),
+                bytes: batch.bytes.clone(),
+            };
+            self.append(cx, appended);
+        }
+        true
+    }
+}
+
+fn only_partition(response: &FetchResponse) -> Option<&PartitionData> {
+    match response.responses.as_slice() {
+        [topic] if topic.topic_id == Uuid::METADATA_TOPIC || topic.topic == TOPIC => {
+            match topic.partitions.as_slice() {
+                [partition] if partition.partition_index == 0 => Some(partition),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,169 @@
+use crate::{PeerAddress, RpcId};
+use quorate_base::{NodeId, Prng, Time};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What an outgoing request is for; decides what its answer means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Purpose {
+    PreVote,
+    Vote,
+    BeginQuorumEpoch,
+    EndQuorumEpoch,
+    Fetch,
+    FetchSnapshot,
+    UpdateVoter,
+    /// Auto-join: this observer asks to become a voter, or asks for its former self to be removed.
+    JoinAdd,
+    JoinRemove,
+    /// The leader asks a future voter for its feature ranges.
+    ProbeVoter,
+}
+
+/// An outgoing request that has no outcome yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Outstanding {
+    pub to: PeerAddress,
+    pub purpose: Purpose,
+    pub sent: Time,
+    /// When the driver should long have reported a timeout.
+    pub forget_at: Time,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Peer {
+    in_flight: Option<RpcId>,
+    backoff_until: Option<Time>,
+    failures: u32,
+}
+
+/// Outgoing requests: at most one at a time to each address, and a pause after each failure.
+#[derive(Clone, Debug)]
+pub(crate) struct Peers {
+    next_rpc: u64,
+    outstanding: BTreeMap<RpcId, Outstanding>,
+    peers: BTreeMap<PeerAddress, Peer>,
+    failures_by_node: BTreeMap<NodeId, u32>,
+    retry_backoff: Duration,
+    backoff_max: Duration,
+    prng: Prng,
+}
+
+impl Peers {
+    pub fn new(retry_backoff: Duration, backoff_max: Duration, prng: Prng) -> Peers {
+        Peers {
+            next_rpc: 0,
+            outstanding: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            failures_by_node: BTreeMap::new(),
+            retry_backoff,
+            backoff_max,
+            prng,
+        }
+    }
+
+    /// True if a request may be sent there now.
+    pub fn is_ready(&self, to: &PeerAddress, now: Time) -> bool {
+        self.peers.get(to).is_none_or(|peer| {
+            peer.in_flight.is_none() && peer.backoff_until.is_none_or(|until| until <= now)
+        })
+    }
+
+    /// True if that node did not answer lately.
+    pub fn failures_of(&self, node: NodeId) -> u32 {
+        self.failures_by_node.get(&node).copied().unwrap_or(0)
+    }
+
+    pub fn start(
+        &mut self,
+        to: PeerAddress,
+        purpose: Purpose,
+        now: Time,
+        timeout: Duration,
+    ) -> RpcId {
+        let rpc = RpcId(self.next_rpc);
+        self.next_rpc += 1;
+        let peer = self.peers.entry(to.clone()).or_default();
+        peer.in_flight = Some(rpc);
+        peer.backoff_until = None;
+        let forget_at = now + timeout + timeout;
+        self.outstanding.insert(rpc, Outstanding { to, purpose, sent: now, forget_at });
+        rpc
+    }
+
+    /// Takes an outcome in; `None` if nobody waits for it any more.
+    pub fn finish(&mut self, rpc: RpcId) -> Option<Outstanding> {
+        let done = self.outstanding.remove(&rpc)?;
+        if let Some(peer) = self.peers.get_mut(&done.to) {
+            peer.in_flight = None;
+        }
+        Some(done)
+    }
+
+    pub fn succeeded(&mut self, to: &PeerAddress) {
+        if let Some(peer) = self.peers.get_mut(to) {
+            peer.failures = 0;
+        }
+        if let Some(node) = to.node {
+            self.failures_by_node.remove(&node);
+        }
+    }
+
+    /// Pauses: the base pause at first, doubling up to the maximum, with jitter.
+    pub fn failed(&mut self, to: &PeerAddress, now: Time) {
+        let peer = self.peers.entry(to.clone()).or_default();
+        let factor = 1u32 << peer.failures.min(6);
+        peer.failures = peer.failures.saturating_add(1);
+        let pause = (self.retry_backoff * factor).min(self.backoff_max);
+        let jitter = self.prng.below((pause.as_nanos() as u64 / 4).max(1));
+        peer.backoff_until = Some(now + pause + Duration::from_nanos(jitter));
+        if let Some(node) = to.node {
+            *self.failures_by_node.entry(node).or_default() += 1;
+        }
+    }
+
+    /// Another role: outcomes of earlier requests mean nothing any more, and nobody is paused.
+    pub fn reset(&mut self) {
+        self.outstanding.clear();
+        self.peers.clear();
+    }
+
+    /// The oldest outstanding request with this purpose.
+    pub fn outstanding(&self, purpose: Purpose) -> Option<(RpcId, &Outstanding)> {
+        self.outstanding.iter().find(|(_, o)| o.purpose == purpose).map(|(id, o)| (*id, o))
+    }
+
+    /// Drops what the driver forgot to report, and pauses that are over.
+    pub fn expire(&mut self, now: Time) {
+        let late: Vec<RpcId> = self
+            .outstanding
+            .iter()
+            .filter(|(_, o)| o.forget_at <= now)
+            .map(|(id, _)| *id)
+            .collect();
+        for rpc in late {
+            if let Some(done) = self.finish(rpc) {
+                self.failed(&done.to, now);
+            }
+        }
+        for peer in self.peers.values_mut() {
+            if peer.backoff_until.is_some_and(|until| until <= now) {
+                peer.backoff_until = None;
+            }
+        }
+    }
+
+    pub fn next_timeout(&self) -> Option<Time> {
+        let pauses = self.peers.values().filter_map(|peer| peer.backoff_until);
+        pauses.chain(self.outstanding.values().map(|o| o.forget_at)).min()
+    }
+}
+
+impl Peers {
+    /// True if a request is under way there or a pause is on: both end by themselves.
+    pub fn is_busy(&self, to: &PeerAddress) -> bool {
+        self.peers
+            .get(to)
+            .is_some_and(|peer| peer.in_flight.is_some() || peer.backoff_until.is_some())
+    }
+}
