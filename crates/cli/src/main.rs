@@ -1,0 +1,91 @@
+//! The `quorate` binary: takes the command line apart and hands over.
+#![forbid(unsafe_code)]
+
+mod args;
+mod dump;
+mod failure;
+mod storage_tool;
+
+use args::{Parsed, option};
+use failure::Failure;
+use std::path::Path;
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: quorate COMMAND ...
+
+  server FILE.properties [--override KEY=VALUE]...   run a controller in the foreground
+  storage COMMAND ...                                format and inspect directories
+  dump FILE...                                       print .log and .checkpoint files
+
+quorate COMMAND --help tells more; quorate --version tells the version.
+";
+
+const SERVER_USAGE: &str = "\
+usage: quorate server FILE.properties [--override KEY=VALUE]...
+
+Runs a controller in the foreground. FILE is Kafka's server.properties with process.roles=controller.
+SIGTERM and SIGINT hand leadership over and end it with exit code 0.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 refused to protect data.
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let exit_code = run(&args);
+    ExitCode::from(u8::try_from(exit_code).unwrap_or(1))
+}
+
+fn run(args: &[String]) -> i32 {
+    let Some((command, rest)) = args.split_first() else {
+        eprint!("{USAGE}");
+        return 2;
+    };
+    match command.as_str() {
+        "server" => server(rest),
+        "storage" => finish(storage_tool::run(rest)),
+        "dump" => dump::run(rest),
+        "-h" | "--help" | "help" => {
+            print!("{USAGE}");
+            0
+        }
+        "--version" | "-V" | "version" => {
+            println!("quorate {}", env!("CARGO_PKG_VERSION"));
+            0
+        }
+        other => {
+            eprint!("{USAGE}");
+            eprintln!("\nunknown command {other}");
+            2
+        }
+    }
+}
+
+fn server(args: &[String]) -> i32 {
+    let parsed = match Parsed::parse(args, &[option("override", None)]) {
+        Ok(parsed) => parsed,
+        Err(why) => return finish(Err(Failure::usage(format!("{SERVER_USAGE}\n{why}")))),
+    };
+    if parsed.help {
+        print!("{SERVER_USAGE}");
+        return 0;
+    }
+    let [file] = parsed.positional.as_slice() else {
+        let why = format!("{SERVER_USAGE}\nexpected one properties file");
+        return finish(Err(Failure::usage(why)));
+    };
+    let overrides: Vec<String> = parsed.values("override").map(str::to_owned).collect();
+    quorate_server::run::run(Path::new(file), &overrides)
+}
+
+fn finish(result: Result<(), Failure>) -> i32 {
+    match result {
+        Ok(()) => 0,
+        Err(failure) => {
+            if !failure.message.is_empty() {
+                eprintln!("{failure}");
+            }
+            failure.exit_code
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The threads around a node: one decides, one syncs, one writes snapshots, a few answer.
+
+pub mod clock;
+pub mod core;
+pub mod disk;
+pub mod queue;
+pub mod recovery;
+pub mod snapshots;
+pub mod source;

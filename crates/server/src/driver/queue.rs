@@ -1,0 +1,185 @@
+//! The one queue into the core thread.
+//!
+//! Requests from outside need a permit to enter, so that the queue stays short however many clients
+//! send; what the process tells itself (synced, answered, closed) is bounded by what it asked for
+//! and always enters.
+
+use quorate_base::{Epoch, NodeId, Offset, OffsetAndEpoch};
+use quorate_controller::RequestContext;
+use quorate_node::{Event, Token};
+use quorate_protocol::{AnyRequest, AnyResponse};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Instant;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+/// Requests waiting for the core thread, at most.
+const QUEUED_REQUESTS_MAX: usize = 1024;
+
+/// What reaches the core thread.
+pub enum Input {
+    /// A request and the way back.
+    Request(Box<Request>),
+    /// Anything else.
+    Event(Box<Event>),
+    /// Something that ends the process at once, such as a failing disk.
+    Failed(Failure),
+}
+
+/// Why the process must end without handing over.
+#[derive(Debug)]
+pub struct Failure {
+    /// What happened and what to do next.
+    pub why: String,
+    /// For the process.
+    pub exit_code: i32,
+}
+
+/// A request on its way in.
+pub struct Request {
+    /// Names it.
+    pub token: Token,
+    /// Everything about it but the body.
+    pub context: RequestContext,
+    /// The body.
+    pub request: AnyRequest,
+    /// Where the answer goes. Dropped unanswered: the connection is closed.
+    pub reply: oneshot::Sender<Reply>,
+    /// Given back when the core thread takes the request.
+    pub permit: OwnedSemaphorePermit,
+}
+
+/// An answer, perhaps with bytes still to be read from disk by whoever sends it.
+pub struct Reply {
+    /// The body.
+    pub response: AnyResponse,
+    /// What is to be filled in.
+    pub fill: Fill,
+}
+
+/// What the sender of an answer has still to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fill {
+    /// Nothing.
+    Nothing,
+    /// Records of the one partition of a Fetch answer.
+    Log {
+        /// First offset.
+        from: Offset,
+        /// Nothing at or beyond this offset.
+        end: Offset,
+        /// About so many bytes, but at least one batch.
+        max_bytes: u32,
+        /// The log's generation when the answer was decided: if the log was cut since, the answer
+        /// goes out without records.
+        generation: u64,
+    },
+    /// Bytes and size of the one partition of a FetchSnapshot answer.
+    Snapshot {
+        /// Which.
+        id: OffsetAndEpoch,
+        /// First byte.
+        position: u64,
+        /// At most so many.
+        max_bytes: u32,
+    },
+}
+
+/// Where the node stands, as the driver last heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Standing {
+    /// As Kafka's `current-state` names it; empty before the first report.
+    pub role: &'static str,
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The leader, where known.
+    pub leader: Option<NodeId>,
+    /// Whether this node decides requests.
+    pub active: bool,
+}
+
+/// The sending side; cheap to clone.
+#[derive(Clone)]
+pub struct CoreQueue {
+    inputs: Sender<Input>,
+    permits: Arc<Semaphore>,
+    next_token: Arc<AtomicU64>,
+}
+
+/// The core thread's side.
+pub struct CoreInbox {
+    inputs: Receiver<Input>,
+}
+
+/// The core thread is gone: the process is ending.
+#[derive(Debug)]
+pub struct CoreGone;
+
+/// Makes the queue.
+pub fn core_queue() -> (CoreQueue, CoreInbox) {
+    let (sender, receiver) = channel();
+    let queue = CoreQueue {
+        inputs: sender,
+        permits: Arc::new(Semaphore::new(QUEUED_REQUESTS_MAX)),
+        next_token: Arc::new(AtomicU64::new(1)),
+    };
+    (queue, CoreInbox { inputs: receiver })
+}
+
+impl CoreQueue {
+    /// Hands a request in, waiting while too many are queued. The answer comes through the receiver.
+    pub async fn request(
+        &self,
+        context: RequestContext,
+        request: AnyRequest,
+    ) -> Result<(Token, oneshot::Receiver<Reply>), CoreGone> {
+        let permit = self.permits.clone().acquire_owned().await.map_err(|_| CoreGone)?;
+        let token = self.next_token.fetch_add(1, Ordering::Relaxed);
+        let (reply, answer) = oneshot::channel();
+        let request = Box::new(Request { token, context, request, reply, permit });
+        self.inputs.send(Input::Request(request)).map_err(|_| CoreGone)?;
+        Ok((token, answer))
+    }
+
+    /// Tells the node something. Nothing is lost if the core thread is gone: so is its state.
+    pub fn tell(&self, event: Event) {
+        let _ = self.inputs.send(Input::Event(Box::new(event)));
+    }
+
+    /// Ends the process without handing over.
+    pub fn fail(&self, why: String, exit_code: i32) {
+        let _ = self.inputs.send(Input::Failed(Failure { why, exit_code }));
+    }
+}
+
+/// Tells the core if the thread that holds it dies of a broken invariant: a process without its disk
+/// must not go on as if nothing had happened.
+pub struct FailIfPanicking {
+    /// Whom to tell.
+    pub core: CoreQueue,
+    /// The thread, for the message.
+    pub thread: &'static str,
+}
+
+impl Drop for FailIfPanicking {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.core.fail(format!("the {} thread ended by a broken invariant", self.thread), 1);
+        }
+    }
+}
+
+impl CoreInbox {
+    /// What is there now.
+    pub fn take(&self) -> Option<Input> {
+        self.inputs.try_recv().ok()
+    }
+
+    /// The next input, or nothing once `deadline` has come.
+    pub fn wait(&self, deadline: Option<Instant>) -> Option<Input> {
+        let Some(deadline) = deadline else { return self.inputs.recv().ok() };
+        let left = deadline.saturating_duration_since(Instant::now());
+        self.inputs.recv_timeout(left).ok()
+    }
+}

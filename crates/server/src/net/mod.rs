@@ -1,0 +1,90 @@
+//! Sockets: frames in, frames out. Decides nothing about requests beyond "is this one at all".
+
+pub mod accept;
+pub mod connection;
+pub mod envelope;
+pub mod frame;
+pub mod peer;
+pub mod quiet;
+
+use crate::config::NetworkConfig;
+use crate::driver::clock::Clock;
+use crate::driver::queue::CoreQueue;
+use crate::driver::source::LogSource;
+use quiet::QuietLog;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What every connection shares.
+pub struct Edge {
+    /// The way to the core thread.
+    pub core: CoreQueue,
+    /// Old log ranges and snapshots.
+    pub source: Arc<dyn LogSource>,
+    /// Monotonic time.
+    pub clock: Clock,
+    /// Limits.
+    pub limits: NetworkConfig,
+    /// Says why connections were closed, but not a million times.
+    pub quiet: QuietLog,
+    open: Mutex<Open>,
+}
+
+/// Connections open now.
+#[derive(Default)]
+struct Open {
+    total: usize,
+    by_address: HashMap<IpAddr, usize>,
+}
+
+impl Edge {
+    /// An edge without connections.
+    pub fn new(
+        core: CoreQueue,
+        source: Arc<dyn LogSource>,
+        clock: Clock,
+        limits: NetworkConfig,
+    ) -> Edge {
+        Edge { core, source, clock, limits, quiet: QuietLog::default(), open: Mutex::default() }
+    }
+
+    /// Counts a new connection, or says which limit forbids it.
+    fn admit(self: &Arc<Edge>, address: IpAddr) -> Result<Admission, &'static str> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.total >= self.limits.max_connections {
+            return Err("max.connections");
+        }
+        let from_there = open.by_address.entry(address).or_default();
+        if *from_there >= self.limits.max_connections_per_ip {
+            return Err("max.connections.per.ip");
+        }
+        *from_there += 1;
+        open.total += 1;
+        Ok(Admission { edge: self.clone(), address })
+    }
+
+    /// Connections open now.
+    pub fn open_connections(&self) -> usize {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).total
+    }
+}
+
+/// A counted connection; dropping it counts it out, however its task ends.
+struct Admission {
+    edge: Arc<Edge>,
+    address: IpAddr,
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        let mut open = self.edge.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.total -= 1;
+        if let Some(count) = open.by_address.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                open.by_address.remove(&self.address);
+            }
+        }
+    }
+}
