@@ -1,0 +1,36 @@
+//! A harness that runs real Apache Kafka against our built binary.
+//!
+//! A [`Cluster`] is one controller, ours or Kafka's own, and brokers of one Kafka version, all on
+//! loopback in a folder of their own. Everything a test starts ends with the test, even when the
+//! test process itself is killed. The same tests run with `Controller::Java`: Kafka is the oracle.
+//!
+//! Jars are looked up in the cache that `cargo xtask fetch-kafka` fills; nothing is downloaded here.
+#![forbid(unsafe_code)]
+
+mod binary;
+mod cluster;
+mod failure;
+mod kafka;
+mod log_scan;
+mod node;
+mod ports;
+mod process;
+mod simulated;
+mod tools;
+mod view;
+mod wait;
+mod workdir;
+
+pub use binary::quorate_binary;
+pub use cluster::{Cluster, ClusterBuilder, Controller, STOP_DEADLINE};
+pub use failure::{Failure, Outcome};
+pub use kafka::{KafkaVersion, Tool};
+pub use log_scan::scan_log;
+pub use node::Node;
+pub use ports::free_port;
+pub use process::{Process, remove_when_killed};
+pub use simulated::SimulatedBrokers;
+pub use tools::{RunningTool, ToolOutput};
+pub use view::{PartitionView, TopicView};
+pub use wait::{DEADLINE, wait_for};
+pub use workdir::WorkDir;

@@ -1,0 +1,148 @@
+use crate::{Failure, KafkaVersion, Outcome, Process, quorate_binary, scan_log};
+use std::fs;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+/// What runs a node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Program {
+    Quorate,
+    Kafka(KafkaVersion),
+}
+
+/// A controller or broker of a cluster, running or not. Its files outlive its process.
+#[derive(Debug)]
+pub struct Node {
+    /// `node.id`.
+    pub id: i32,
+    /// The port of its one listener on 127.0.0.1.
+    pub port: u16,
+    pub(crate) program: Program,
+    pub(crate) dir: PathBuf,
+    pub(crate) properties: PathBuf,
+    pub(crate) log: PathBuf,
+    pub(crate) name: String,
+    process: Option<Process>,
+}
+
+impl Node {
+    pub(crate) fn new(
+        root: &Path,
+        name: &str,
+        id: i32,
+        port: u16,
+        program: Program,
+        properties: &str,
+    ) -> Outcome<Node> {
+        let node = Node {
+            id,
+            port,
+            program,
+            dir: root.join(name),
+            properties: root.join(format!("{name}.properties")),
+            log: root.join(format!("{name}.log")),
+            name: name.to_owned(),
+            process: None,
+        };
+        fs::write(&node.properties, properties)
+            .map_err(|e| Failure(format!("cannot write {}: {e}", node.properties.display())))?;
+        Ok(node)
+    }
+
+    /// `127.0.0.1:port`.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Whether our binary runs it.
+    pub fn is_quorate(&self) -> bool {
+        self.program == Program::Quorate
+    }
+
+    /// Its metadata or log directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Its configuration file.
+    pub fn properties(&self) -> &Path {
+        &self.properties
+    }
+
+    /// Its output.
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// The command that runs it in the foreground.
+    pub fn command(&self) -> Outcome<Command> {
+        match self.program {
+            Program::Quorate => {
+                let mut command = Command::new(quorate_binary()?);
+                command.arg("server").arg(&self.properties);
+                Ok(command)
+            }
+            Program::Kafka(version) => {
+                let mut command = version.java(256, "INFO")?;
+                command.arg("kafka.Kafka").arg(&self.properties);
+                Ok(command)
+            }
+        }
+    }
+
+    /// Starts the process and returns at once.
+    pub fn start(&mut self) -> Outcome<()> {
+        if self.is_running() {
+            return Err(Failure(format!("{} runs already", self.name)));
+        }
+        let mut command = self.command()?;
+        command.stdin(Stdio::null());
+        self.process = Some(Process::spawn(&self.name, &mut command, &self.log)?);
+        Ok(())
+    }
+
+    /// Whether its process has not exited.
+    pub fn is_running(&mut self) -> bool {
+        self.process.as_mut().is_some_and(Process::is_running)
+    }
+
+    /// Its process, if started.
+    pub fn process(&mut self) -> Option<&mut Process> {
+        self.process.as_mut()
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// SIGTERM, then waits for its exit.
+    pub fn stop(&mut self, deadline: Duration) -> Outcome<ExitStatus> {
+        let Some(process) = self.process.as_mut() else {
+            return Err(Failure(format!("{} does not run", self.name)));
+        };
+        process.terminate()?;
+        let status = process.wait_exit(deadline)?;
+        self.process = None;
+        Ok(status)
+    }
+
+    /// Whether its port takes connections; a process that has exited is told with its last words.
+    pub(crate) fn listening(&mut self) -> Outcome<()> {
+        if let Some(process) = self.process.as_mut()
+            && !process.is_running()
+        {
+            return Err(Failure(format!("{} has exited:\n{}", self.name, process.log_tail())));
+        }
+        TcpStream::connect(("127.0.0.1", self.port))
+            .map(drop)
+            .map_err(|e| Failure(format!("{} does not listen on {}: {e}", self.name, self.port)))
+    }
+
+    /// See [`scan_log`].
+    pub fn scan_log(&self, allowed: &[&str]) -> Outcome<()> {
+        if self.log.exists() { scan_log(&self.name, &self.log, allowed) } else { Ok(()) }
+    }
+}
