@@ -433,6 +433,7 @@ impl Node {
             })
             .collect();
         let base_offset = self.raft.log_end().offset;
+        assert_eq!(base_offset, self.tail.end(), "raft and the tail agree on the log's end");
         let epoch = self.raft.epoch();
         let bytes = encode_data_batch(base_offset, epoch, now.wall_ms, &values);
         let batch = LogBatch {

@@ -160,12 +160,14 @@ fn voters_change_one_at_a_time() {
 
 #[test]
 fn no_change_before_the_new_leader_has_committed() {
-    let mut world = World::new(Kind::Dynamic, &[1, 2, 3], 1);
+    let (mut world, old) = settled(Kind::Dynamic, &[1, 2, 3]);
     world.max_sync_us = 200_000;
-    world.start_all();
-    assert!(world.run_until(Duration::from_secs(20), |w| w.last_leader.is_some()));
+    let before = world.last_leader;
+    world.step(old, quorate_raft::Event::TransferLeader { to: None });
+    assert!(world.run_until(Duration::from_secs(20), |w| w.last_leader != before));
     let leader = world.leader().expect("a leader");
-    assert_eq!(world.raft(leader).high_watermark(), None);
+    let raft = world.raft(leader);
+    assert!(raft.high_watermark() < Some(raft.log_end().offset), "nothing is committed yet");
     let request = PeerRequest::RemoveRaftVoter(remove(if leader == 1 { 2 } else { 1 }));
     assert_eq!(code(&mut world, leader, request), ErrorCode::RequestTimedOut);
     assert_eq!(world.raft(leader).voters().len(), 3);

@@ -124,6 +124,7 @@ fn controller_config(
         static_settings: strings(&settings.explicit),
         own_registration,
         supported_features: supported,
+        authorizer: config.authorizer.clone(),
         fast_fencing: settings.fast_fencing,
         unstable_features: settings.unstable_features,
         bootstrap_records,

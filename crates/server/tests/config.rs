@@ -97,7 +97,12 @@ fn each_refusal_names_its_setting() {
         ),
         ("controller.quorum.bootstrap.servers=", "controller.quorum.voters", "needed"),
         ("log.dirs=,", "log.dirs", "at least one"),
-        ("authorizer.class.name=org.example.A", "authorizer.class.name", "does not authorise"),
+        ("authorizer.class.name=org.example.A", "authorizer.class.name", "StandardAuthorizer"),
+        (
+            "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\nsuper.users=root",
+            "super.users",
+            "User:name",
+        ),
         ("create.topic.policy.class.name=a.B", "create.topic.policy.class.name", "Java"),
         ("alter.config.policy.class.name=a.B", "alter.config.policy.class.name", "Java"),
         ("client.quota.callback.class=a.B", "client.quota.callback.class", "Java"),
@@ -209,4 +214,18 @@ fn the_reference_page_is_what_the_table_prints() {
         "docs/reference/configuration.md is stale: run UPDATE=1 cargo test -p quorate-server --test config"
     );
     assert!(table::SETTINGS.len() > 80);
+}
+
+#[test]
+fn the_standard_authorizer_and_its_settings_are_read() {
+    const CLASS: &str = "org.apache.kafka.metadata.authorizer.StandardAuthorizer";
+    let config = load_with(&format!(
+        "authorizer.class.name={CLASS}\nsuper.users=User:ANONYMOUS; User:CN=admin,O=x\nallow.everyone.if.no.acl.found=true"
+    ))
+    .expect("a good file");
+    let authorizer = config.authorizer.expect("one is configured");
+    let users: Vec<String> = authorizer.super_users.iter().map(ToString::to_string).collect();
+    assert_eq!(users, ["User:ANONYMOUS", "User:CN=admin,O=x"]);
+    assert!(authorizer.allow_everyone_if_no_acl_found);
+    assert!(load_with("").expect("a good file").authorizer.is_none());
 }

@@ -86,7 +86,7 @@ pub struct World {
 }
 
 pub fn directory(id: NodeId) -> Uuid {
-    Uuid::from_u128(0xd000 + id as u128)
+    Uuid::from_u128(0xd000 + u128::from(id.unsigned_abs()))
 }
 
 impl World {

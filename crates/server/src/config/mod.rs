@@ -3,18 +3,25 @@
 //! Every problem is reported at once, each with key, value, place and what is allowed.
 
 pub mod address;
+mod node;
 pub mod properties;
 pub mod reference;
 pub mod table;
+mod topics;
 mod values;
 
-use address::{HOST_PORT_FORM, LISTENER_FORM, Listener, StaticVoter, VOTER_FORM};
+use address::{Listener, StaticVoter};
+use node::{
+    advertised, check_roles, controller_listener_names, parse_listeners, read_dirs, read_listeners,
+    read_authorizer, read_node_id, read_quorum, read_voters, refuse_what_is_not_served,
+};
 use properties::{Properties, PropertiesError};
 use quorate_base::NodeId;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use thiserror::Error;
+use topics::topic_defaults;
 use values::Values;
 
 pub use values::Problem;
@@ -56,6 +63,8 @@ pub struct ServerConfig {
     pub log: LogConfig,
     /// Brokers, topics and tokens as the controller decides about them.
     pub controller: ControllerSettings,
+    /// Who may do what; `None` if everybody may do everything.
+    pub authorizer: Option<quorate_controller::AuthorizerConfig>,
     /// Sockets.
     pub network: NetworkConfig,
     /// `quorate.log.level`.
@@ -217,6 +226,7 @@ impl ServerConfig {
         };
         let log = read_log(v);
         let controller = read_controller(v, properties);
+        let authorizer = read_authorizer(v);
         let network = read_network(v);
         let log_level = v.text("quorate.log.level").unwrap_or_default();
         let problems = values.into_problems();
@@ -235,6 +245,7 @@ impl ServerConfig {
             quorum,
             log,
             controller,
+            authorizer,
             network,
             log_level,
             unknown: unknown_names(properties),
@@ -283,256 +294,6 @@ impl StorageConfig {
             controller_listener,
         })
     }
-}
-
-fn check_roles(v: &mut Values<'_>) {
-    let roles = v.list("process.roles");
-    let has = |role: &str| roles.iter().any(|r| r == role);
-    let why = match (has("controller"), has("broker"), roles.len()) {
-        (true, false, 1) | (_, _, 0) => return,
-        (true, true, 2) => {
-            "expected controller. Combined mode is not possible: run the broker as a node of its own"
-        }
-        (false, true, 1) => {
-            "expected controller. Quorate is the controller; run brokers with Apache Kafka"
-        }
-        _ => "expected controller",
-    };
-    v.wrong_named("process.roles", why);
-}
-
-/// A setting that would weaken the cluster if it were ignored stops the start.
-fn refuse_what_is_not_served(v: &mut Values<'_>) {
-    const JAVA: &str = "expected nothing: Quorate cannot run Java classes. Remove the setting";
-    for name in [
-        "create.topic.policy.class.name",
-        "alter.config.policy.class.name",
-        "client.quota.callback.class",
-    ] {
-        if v.present(name).is_some() {
-            v.wrong_named(name, JAVA);
-        }
-    }
-    if v.present("principal.builder.class")
-        .is_some_and(|p| !p.value.ends_with(".DefaultKafkaPrincipalBuilder"))
-    {
-        v.wrong_named("principal.builder.class", JAVA);
-    }
-    if v.present("authorizer.class.name").is_some() {
-        v.wrong_named(
-            "authorizer.class.name",
-            "expected nothing: this release does not authorise requests, and will not pretend to. \
-             Remove the setting only if every client of this port may do everything",
-        );
-    }
-    if v.present("config.providers").is_some() {
-        v.wrong_named("config.providers", "expected nothing: values are not resolved by providers");
-    }
-    for entry in v.list("listener.security.protocol.map") {
-        if !entry.contains(':') {
-            v.wrong_named(
-                "listener.security.protocol.map",
-                "expected NAME:PROTOCOL, separated by commas",
-            );
-        }
-    }
-}
-
-fn read_node_id(v: &mut Values<'_>, properties: &Properties) -> Option<NodeId> {
-    if properties.get("node.id").is_none()
-        && let Some(old) = properties.get("broker.id")
-    {
-        return match old.value.parse() {
-            Ok(id) if id >= 0 => Some(id),
-            _ => {
-                v.wrong(old, "expected a whole number from 0 up");
-                None
-            }
-        };
-    }
-    let id = v.integer("node.id")?;
-    Some(NodeId::try_from(id).expect("bounded by the table"))
-}
-
-fn controller_listener_names(v: &mut Values<'_>) -> Vec<String> {
-    v.list("controller.listener.names").iter().map(|name| name.to_ascii_uppercase()).collect()
-}
-
-fn parse_listeners(v: &mut Values<'_>, setting: &str) -> Vec<Listener> {
-    let mut listeners: Vec<Listener> = Vec::new();
-    for entry in v.list(setting) {
-        match address::parse_listener(&entry) {
-            Some(listener) if listeners.iter().any(|l| l.name == listener.name) => {
-                v.wrong_named(setting, &format!("the listener {} is there twice", listener.name));
-            }
-            Some(listener) => listeners.push(listener),
-            None => {
-                v.wrong_named(setting, &format!("\"{entry}\" is not of the form {LISTENER_FORM}"))
-            }
-        }
-    }
-    listeners
-}
-
-fn read_listeners(v: &mut Values<'_>, controller_names: &[String]) -> Vec<Listener> {
-    let listeners = parse_listeners(v, "listeners");
-    for (index, listener) in listeners.iter().enumerate() {
-        if !controller_names.is_empty() && !controller_names.contains(&listener.name) {
-            v.wrong_named(
-                "listeners",
-                &format!(
-                    "{} is not in controller.listener.names, but a controller has no other listeners",
-                    listener.name
-                ),
-            );
-        }
-        let protocol = protocol_of(v, &listener.name);
-        if protocol != "PLAINTEXT" {
-            v.wrong_named(
-                "listener.security.protocol.map",
-                &format!(
-                    "listener {} uses {protocol}, but this release serves PLAINTEXT only",
-                    listener.name
-                ),
-            );
-        }
-        if listener.port != 0
-            && listeners[..index].iter().any(|l| l.port == listener.port && l.host == listener.host)
-        {
-            v.wrong_named(
-                "listeners",
-                &format!("two listeners share {}:{}", listener.host, listener.port),
-            );
-        }
-    }
-    if !listeners.is_empty()
-        && !controller_names.is_empty()
-        && !controller_names.iter().any(|name| listeners.iter().any(|l| &l.name == name))
-    {
-        v.wrong_named("controller.listener.names", "at least one of them must be in listeners");
-    }
-    listeners
-}
-
-/// Without a map Kafka takes a protocol's own name for itself and, on a controller, every other name
-/// for PLAINTEXT.
-fn protocol_of(v: &mut Values<'_>, listener: &str) -> String {
-    let mapped = v.list("listener.security.protocol.map").into_iter().find_map(|entry| {
-        let (name, protocol) = entry.split_once(':')?;
-        name.trim().eq_ignore_ascii_case(listener).then(|| protocol.trim().to_ascii_uppercase())
-    });
-    match mapped {
-        Some(protocol) => protocol,
-        None if matches!(listener, "SSL" | "SASL_PLAINTEXT" | "SASL_SSL") => listener.to_owned(),
-        None => {
-            if v.present("listener.security.protocol.map").is_some() && listener != "PLAINTEXT" {
-                "no protocol (it is missing in the map)".to_owned()
-            } else {
-                "PLAINTEXT".to_owned()
-            }
-        }
-    }
-}
-
-/// What each listener is dialled by: as said, or as bound.
-fn advertised(v: &mut Values<'_>, listeners: &[Listener]) -> Vec<Listener> {
-    let said = parse_listeners(v, "advertised.listeners");
-    for listener in &said {
-        if listener.host == "0.0.0.0" || listener.host == "::" {
-            v.wrong_named(
-                "advertised.listeners",
-                &format!(
-                    "nobody can dial {}; write a name or address of this machine",
-                    listener.host
-                ),
-            );
-        }
-        if !listeners.is_empty() && !listeners.iter().any(|l| l.name == listener.name) {
-            v.wrong_named(
-                "advertised.listeners",
-                &format!("{} is not in listeners", listener.name),
-            );
-        }
-    }
-    let choose = |bound: &Listener| {
-        let mut listener = said.iter().find(|l| l.name == bound.name).unwrap_or(bound).clone();
-        if listener.host == "0.0.0.0" || listener.host == "::" {
-            listener.host.clear();
-        }
-        listener
-    };
-    listeners.iter().map(choose).collect()
-}
-
-/// All directories without duplicates, and the one of the metadata log.
-fn read_dirs(v: &mut Values<'_>) -> (Vec<PathBuf>, PathBuf) {
-    let setting = if v.present("log.dirs").is_some() { "log.dirs" } else { "log.dir" };
-    let mut dirs: Vec<PathBuf> = Vec::new();
-    for dir in v.list(setting).into_iter().map(PathBuf::from) {
-        if !dirs.contains(&dir) {
-            dirs.push(dir);
-        }
-    }
-    if dirs.is_empty() {
-        v.wrong_named(setting, "expected at least one directory");
-        return (Vec::new(), PathBuf::new());
-    }
-    let metadata = v.present("metadata.log.dir").map(|p| PathBuf::from(&p.value));
-    let metadata = metadata.unwrap_or_else(|| dirs[0].clone());
-    if !dirs.contains(&metadata) {
-        dirs.push(metadata.clone());
-    }
-    (dirs, metadata)
-}
-
-fn read_voters(v: &mut Values<'_>) -> Vec<StaticVoter> {
-    const SETTING: &str = "controller.quorum.voters";
-    let mut voters: Vec<StaticVoter> = Vec::new();
-    for entry in v.list(SETTING) {
-        match address::parse_voter(&entry) {
-            Some(voter) if voters.iter().any(|other| other.id == voter.id) => {
-                v.wrong_named(SETTING, &format!("the id {} is there twice", voter.id));
-            }
-            Some(voter) => voters.push(voter),
-            None => v.wrong_named(SETTING, &format!("\"{entry}\" is not of the form {VOTER_FORM}")),
-        }
-    }
-    voters
-}
-
-fn read_quorum(
-    v: &mut Values<'_>,
-    node_id: Option<NodeId>,
-) -> (Vec<StaticVoter>, Vec<(String, u16)>) {
-    let voters = read_voters(v);
-    let mut servers = Vec::new();
-    for entry in v.list("controller.quorum.bootstrap.servers") {
-        match address::parse_host_port(&entry) {
-            Some(server) => servers.push(server),
-            None => v.wrong_named(
-                "controller.quorum.bootstrap.servers",
-                &format!("\"{entry}\" is not of the form {HOST_PORT_FORM}"),
-            ),
-        }
-    }
-    if let Some(id) = node_id
-        && !voters.is_empty()
-        && voters.iter().all(|voter| voter.id != id)
-    {
-        v.wrong_named(
-            "controller.quorum.voters",
-            &format!("this node, node.id={id}, must be among the voters"),
-        );
-    }
-    let none_given = v.list("controller.quorum.voters").is_empty()
-        && v.list("controller.quorum.bootstrap.servers").is_empty();
-    if none_given {
-        v.wrong_overall(
-            "one of controller.quorum.bootstrap.servers (a dynamic quorum) and \
-             controller.quorum.voters (a static one) is needed",
-        );
-    }
-    (voters, servers)
 }
 
 fn read_log(v: &mut Values<'_>) -> LogConfig {
@@ -584,66 +345,6 @@ fn explicit_settings(properties: &Properties) -> BTreeMap<String, String> {
         table::find(&property.key).is_some_and(|setting| setting.kind != table::Kind::Secret)
     });
     shown.map(|property| (property.key.clone(), property.value.clone())).collect()
-}
-
-/// Broker settings that are defaults of topic settings, in the order in which Kafka asks them; the
-/// factor turns hours and minutes into milliseconds.
-const TOPIC_SYNONYMS: &[(&str, &[(&str, i64)])] = &[
-    ("cleanup.policy", &[("log.cleanup.policy", 1)]),
-    ("compression.gzip.level", &[("compression.gzip.level", 1)]),
-    ("compression.lz4.level", &[("compression.lz4.level", 1)]),
-    ("compression.type", &[("compression.type", 1)]),
-    ("compression.zstd.level", &[("compression.zstd.level", 1)]),
-    ("delete.retention.ms", &[("log.cleaner.delete.retention.ms", 1)]),
-    ("file.delete.delay.ms", &[("log.segment.delete.delay.ms", 1)]),
-    ("flush.messages", &[("log.flush.interval.messages", 1)]),
-    ("flush.ms", &[("log.flush.interval.ms", 1), ("log.flush.scheduler.interval.ms", 1)]),
-    ("index.interval.bytes", &[("log.index.interval.bytes", 1)]),
-    ("local.retention.bytes", &[("log.local.retention.bytes", 1)]),
-    ("local.retention.ms", &[("log.local.retention.ms", 1)]),
-    ("max.compaction.lag.ms", &[("log.cleaner.max.compaction.lag.ms", 1)]),
-    ("max.message.bytes", &[("message.max.bytes", 1)]),
-    ("message.timestamp.after.max.ms", &[("log.message.timestamp.after.max.ms", 1)]),
-    ("message.timestamp.before.max.ms", &[("log.message.timestamp.before.max.ms", 1)]),
-    ("message.timestamp.type", &[("log.message.timestamp.type", 1)]),
-    ("min.cleanable.dirty.ratio", &[("log.cleaner.min.cleanable.ratio", 1)]),
-    ("min.compaction.lag.ms", &[("log.cleaner.min.compaction.lag.ms", 1)]),
-    ("min.insync.replicas", &[("min.insync.replicas", 1)]),
-    ("preallocate", &[("log.preallocate", 1)]),
-    ("retention.bytes", &[("log.retention.bytes", 1)]),
-    (
-        "retention.ms",
-        &[
-            ("log.retention.ms", 1),
-            ("log.retention.minutes", 60_000),
-            ("log.retention.hours", 3_600_000),
-        ],
-    ),
-    ("segment.bytes", &[("log.segment.bytes", 1)]),
-    ("segment.index.bytes", &[("log.index.size.max.bytes", 1)]),
-    ("segment.jitter.ms", &[("log.roll.jitter.ms", 1), ("log.roll.jitter.hours", 3_600_000)]),
-    ("segment.ms", &[("log.roll.ms", 1), ("log.roll.hours", 3_600_000)]),
-    ("unclean.leader.election.enable", &[("unclean.leader.election.enable", 1)]),
-];
-
-fn topic_defaults(v: &mut Values<'_>) -> BTreeMap<String, String> {
-    let mut defaults = BTreeMap::new();
-    for (topic_setting, synonyms) in TOPIC_SYNONYMS {
-        for &(name, factor) in *synonyms {
-            let Some(property) = v.present(name) else {
-                continue;
-            };
-            let value = match property.value.parse::<i64>() {
-                Ok(number) if factor != 1 && number >= 0 => {
-                    number.saturating_mul(factor).to_string()
-                }
-                _ => property.value.clone(),
-            };
-            defaults.insert((*topic_setting).to_owned(), value);
-            break;
-        }
-    }
-    defaults
 }
 
 fn read_network(v: &mut Values<'_>) -> NetworkConfig {

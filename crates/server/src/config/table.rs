@@ -253,7 +253,9 @@ pub static SETTINGS: &[Setting] = &[
     row(Network, "max.connections.per.ip", int(0), Value("2147483647"), "The same for one address."),
     row(Network, "socket.connection.setup.timeout.ms", long(1), Value("10000"), "How long dialling another controller may take (never longer than its request may)."),
 
-    row(Security, "authorizer.class.name", Text, Value(""), "Must be empty in this release: requests are not authorised yet, and a set authorizer must never be silently ignored."),
+    row(Security, "authorizer.class.name", Text, Value(""), "Empty (everybody may do everything) or `org.apache.kafka.metadata.authorizer.StandardAuthorizer`, whose rules Quorate follows itself: it cannot run Java classes."),
+    row(Security, "super.users", Text, Value(""), "Principals that may do everything, as `User:name`, separated by semicolons. Connections without authentication are `User:ANONYMOUS`."),
+    row(Security, "allow.everyone.if.no.acl.found", Boolean, Value("false"), "What the authorizer says about a resource that no ACL names."),
     row(Security, "principal.builder.class", Text, Unset, "Only Kafka's default is possible: Quorate cannot run Java classes."),
     row(Security, "client.quota.callback.class", Text, Unset, "Refused: Quorate cannot run Java classes."),
     row(Security, "config.providers", List, Value(""), "Must be empty: values such as `${file:…}` are not resolved."),
