@@ -3,8 +3,8 @@
 
 use crate::event::{RpcId, Token};
 use bytes::Bytes;
-pub use quorate_controller::LogLevel;
 use quorate_base::{Epoch, NodeId, Offset, OffsetAndEpoch};
+pub use quorate_controller::LogLevel;
 use quorate_metadata::Image;
 use quorate_protocol::messages::{FetchResponse, FetchSnapshotResponse};
 use quorate_protocol::{AnyRequest, AnyResponse};

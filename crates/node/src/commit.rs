@@ -164,9 +164,8 @@ impl Node {
             Ok(bytes) if from == self.applied.end => self.applied.read = Some(bytes),
             // A snapshot was installed meanwhile: the answer is to a question of the past.
             Ok(_) => {}
-            Err(why) if from == self.applied.end => {
-                self.fail(format!("committed records from offset {from} cannot be read: {why}"), out)
-            }
+            Err(why) if from == self.applied.end => self
+                .fail(format!("committed records from offset {from} cannot be read: {why}"), out),
             Err(_) => {}
         }
     }
@@ -218,14 +217,19 @@ fn decode_records(batch: &Batch) -> Result<Vec<MetadataRecord>, String> {
     if batch.is_control() {
         return Ok(Vec::new());
     }
-    let mut records = Vec::with_capacity(usize::try_from(batch.header.record_count).unwrap_or(0).min(batch::MAX_BATCH_RECORDS));
+    let mut records = Vec::with_capacity(
+        usize::try_from(batch.header.record_count).unwrap_or(0).min(batch::MAX_BATCH_RECORDS),
+    );
     for record in batch.records() {
         let record = record.map_err(|error| {
             format!("batch at offset {} is not readable: {error}", batch.base_offset())
         })?;
         let value = record.value.unwrap_or_default();
         let (decoded, _version) = MetadataRecord::decode_framed(value).map_err(|error| {
-            format!("record at offset {} is not a metadata record this release knows: {error}", record.offset)
+            format!(
+                "record at offset {} is not a metadata record this release knows: {error}",
+                record.offset
+            )
         })?;
         records.push(decoded);
     }

@@ -15,7 +15,10 @@ pub type RpcId = u64;
 
 /// What the edge tells the node.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly every event is a request; a box would cost one more allocation each")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every event is a request; a box would cost one more allocation each"
+)]
 pub enum Event {
     /// A decoded request. An Envelope has been unwrapped by the edge (`context.forwarded`), which also
     /// wraps the answer again.

@@ -168,9 +168,7 @@ impl Node {
                 self.step_controller(now, ControllerEvent::Timeout);
                 self.snapshot_if_due(now, out);
             }
-            Event::TransferLeader { to } => {
-                self.step_raft(now, RaftEvent::TransferLeader { to })
-            }
+            Event::TransferLeader { to } => self.step_raft(now, RaftEvent::TransferLeader { to }),
             Event::Shutdown => self.step_raft(now, RaftEvent::Shutdown),
         }
         self.settle(now, out);
@@ -190,9 +188,9 @@ impl Node {
             self.snapshot_timeout(),
             self.registration_timeout(),
         ]
-            .into_iter()
-            .flatten()
-            .min()
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// The committed metadata.
@@ -257,15 +255,9 @@ impl Node {
         self.step_raft(now, event);
     }
 
-    fn on_peer_answer(
-        &mut self,
-        now: Now,
-        rpc: u64,
-        result: Result<AnyResponse, RpcFailure>,
-    ) {
-        let result = result.and_then(|response| {
-            PeerResponse::try_from(response).map_err(|_| RpcFailure::Garbage)
-        });
+    fn on_peer_answer(&mut self, now: Now, rpc: u64, result: Result<AnyResponse, RpcFailure>) {
+        let result = result
+            .and_then(|response| PeerResponse::try_from(response).map_err(|_| RpcFailure::Garbage));
         self.step_raft(now, RaftEvent::Response { rpc: quorate_raft::RpcId(rpc), result });
     }
 
@@ -296,7 +288,8 @@ impl Node {
         let view = RaftView {
             leader: self.raft.leader().map(|(leader, _)| leader),
             epoch: self.raft.epoch(),
-            kraft_version: i16::try_from(self.raft.kraft_version()).expect("kraft.version is small"),
+            kraft_version: i16::try_from(self.raft.kraft_version())
+                .expect("kraft.version is small"),
             voters: self.raft.voters().ids(),
         };
         let mut actions = Vec::new();
@@ -412,9 +405,7 @@ impl Node {
                 out.push(Action::Log { level: LogLevel::Error, message });
                 self.step_raft(now, RaftEvent::TransferLeader { to: None });
             }
-            ControllerAction::Log { level, message } => {
-                out.push(Action::Log { level, message })
-            }
+            ControllerAction::Log { level, message } => out.push(Action::Log { level, message }),
             ControllerAction::Fatal { message } => self.fail(message, out),
             ControllerAction::UpgradeKraftVersion { token, level, validate_only } => {
                 let token = quorate_raft::Token(token);

@@ -195,7 +195,8 @@ fn a_record_nobody_knows_stops_the_node_and_names_the_offset() {
     driver.broker(11);
     let last = driver.disk.last().expect("something is written").clone();
     let value = bytes::Bytes::from_static(&[1, 0x90, 0x4e, 0]);
-    let bytes = quorate_protocol::batch::encode_data_batch(last.end_offset, last.epoch, 0, &[value]);
+    let bytes =
+        quorate_protocol::batch::encode_data_batch(last.end_offset, last.epoch, 0, &[value]);
     driver.disk.push(quorate_node::LogAppend {
         base_offset: last.end_offset,
         end_offset: last.end_offset + 1,

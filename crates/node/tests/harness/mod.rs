@@ -3,11 +3,11 @@
 use quorate_base::{Now, Offset, OffsetAndEpoch, Time, Uuid};
 use quorate_controller::{ControllerConfig, OwnRegistration, RequestContext};
 use quorate_metadata::{Listener, Str};
-use quorate_node::{
-    Action, Event, LogAppend, Node, NodeConfig, Recovered, SnapshotPolicy, Token,
-};
+use quorate_node::{Action, Event, LogAppend, Node, NodeConfig, Recovered, SnapshotPolicy, Token};
 use quorate_protocol::features::{self, MetadataVersion};
-use quorate_protocol::messages::broker_registration_request::{Feature, Listener as BrokerListener};
+use quorate_protocol::messages::broker_registration_request::{
+    Feature, Listener as BrokerListener,
+};
 use quorate_protocol::messages::create_topics_request::CreatableTopic;
 use quorate_protocol::messages::{
     BrokerHeartbeatRequest, BrokerRegistrationRequest, CreateTopicsRequest,
@@ -113,10 +113,8 @@ impl Driver {
 
     /// The process dies, losing what is not synced, and starts again.
     pub fn crash_and_restart(self) -> Driver {
-        let now = Now {
-            time: self.now.time + Duration::from_millis(5),
-            wall_ms: self.now.wall_ms + 5,
-        };
+        let now =
+            Now { time: self.now.time + Duration::from_millis(5), wall_ms: self.now.wall_ms + 5 };
         Driver::boot(self.config, self.disk, self.election_state, now)
     }
 
@@ -206,8 +204,11 @@ impl Driver {
 
     /// Registers a broker and unfences it; returns its epoch.
     pub fn broker(&mut self, id: i32) -> i64 {
-        let registered = self.ask(4, registration(id, u128::try_from(id).expect("ids are small") + 0x2000));
-        let AnyResponse::BrokerRegistration(registered) = registered else { panic!("{registered:?}") };
+        let registered =
+            self.ask(4, registration(id, u128::try_from(id).expect("ids are small") + 0x2000));
+        let AnyResponse::BrokerRegistration(registered) = registered else {
+            panic!("{registered:?}")
+        };
         assert_eq!(registered.error_code, 0);
         let beat = self.ask(2, heartbeat(id, registered.broker_epoch));
         let AnyResponse::BrokerHeartbeat(beat) = beat else { panic!("{beat:?}") };

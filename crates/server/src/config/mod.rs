@@ -12,8 +12,8 @@ mod values;
 
 use address::{Listener, StaticVoter};
 use node::{
-    advertised, check_roles, controller_listener_names, parse_listeners, read_dirs, read_listeners,
-    read_authorizer, read_node_id, read_quorum, read_voters, refuse_what_is_not_served,
+    advertised, check_roles, controller_listener_names, parse_listeners, read_authorizer,
+    read_dirs, read_listeners, read_node_id, read_quorum, read_voters, refuse_what_is_not_served,
 };
 use properties::{Properties, PropertiesError};
 use quorate_base::NodeId;

@@ -80,7 +80,9 @@ pub(super) fn read_authorizer(v: &mut Values<'_>) -> Option<AuthorizerConfig> {
             }
             _ => v.wrong_named(
                 "super.users",
-                &format!("\"{user}\" is not of the form User:name; several are separated by semicolons"),
+                &format!(
+                    "\"{user}\" is not of the form User:name; several are separated by semicolons"
+                ),
             ),
         }
     }
