@@ -77,6 +77,13 @@ impl SimulatedBroker {
         self.send_heartbeat(false, true)
     }
 
+    /// Goes on with the same registration at another controller `host:port`, as a broker does when
+    /// the leader moves.
+    pub fn reconnect(&mut self, controller: &str, options: Options) -> Result<(), ClientError> {
+        self.connection = Connection::connect(controller, options)?;
+        Ok(())
+    }
+
     /// The connection, for other requests of this broker (AlterPartition, ...).
     pub fn connection(&mut self) -> &mut Connection {
         &mut self.connection

@@ -74,6 +74,7 @@ pub fn authorize(
     if config.super_users.iter().any(is_super) {
         return true;
     }
+    let address = address.to_canonical();
     let (kind, name) = resource_key(resource);
     let who = principal.to_string();
     let (mut spoken_of, mut allowed) = (false, false);
@@ -136,7 +137,18 @@ fn host_matches(host: &str, address: IpAddr) -> bool {
             _ => false,
         };
     }
-    host.parse::<IpAddr>().is_ok_and(|it| it == address)
+    host == java_text(address)
+}
+
+/// Kafka compares texts, and Java writes IPv6 addresses without `::`. An ACL for `::1` matches nobody there,
+/// and so it must be here: controllers and brokers have to agree.
+fn java_text(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => {
+            address.segments().map(|segment| format!("{segment:x}")).join(":")
+        }
+    }
 }
 
 /// Network address and prefix length; `None` for anything that is not a valid range.

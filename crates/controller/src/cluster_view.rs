@@ -44,15 +44,18 @@ impl<'a> ClusterView<'a> {
         self.image.cluster.broker(broker).is_some_and(|it| it.is_active())
     }
 
-    /// True if the broker is active and the replica's directory on it is not known to be offline
-    /// (KIP-858).
+    /// True if the broker is active and the replica's directory on it is not known to be offline.
     pub fn may_lead(&self, partition: &Partition, broker: NodeId) -> bool {
-        let Some(registration) = self.image.cluster.broker(broker) else { return false };
-        if !registration.is_active() {
-            return false;
-        }
+        self.is_active(broker) && self.has_directory_online(partition, broker)
+    }
+
+    /// True if the replica's directory on the broker is not known to be offline (KIP-858).
+    pub fn has_directory_online(&self, partition: &Partition, broker: NodeId) -> bool {
+        let registration = self.image.cluster.broker(broker);
         let directory = partition.directory_on(broker);
-        directory.is_some_and(|it| directory_is_online(it, &registration.directories))
+        registration.zip(directory).is_some_and(|(it, directory)| {
+            directory_is_online(directory, &it.directories)
+        })
     }
 
     /// Where a replica newly placed on a broker goes: its only directory, or "unassigned" if it has a

@@ -3,15 +3,20 @@ use crate::decide::brokers::fence_dead_broker;
 use crate::decide::controllers::{needs_registration, own_registration, register_controller};
 use crate::event::{Action, Event, LogLevel};
 use crate::periodic::{Periodic, Task};
+use crate::size::fitting;
 use crate::timeline::{Reply, Timeline};
 use crate::{ControllerConfig, Draft, Env, Heartbeats, RaftView, RequestContext, Token};
 use crate::{MAX_RECORDS_PER_USER_OP, dispatch, error_response, story};
 use quorate_base::{Epoch, NodeId, Now, Offset, Prng, Time};
 use quorate_metadata::{Image, Replayer};
+use quorate_protocol::batch::MAX_BATCH_BYTES;
 use quorate_protocol::messages::UpdateFeaturesResponse;
 use quorate_protocol::records::NoOpRecord;
 use quorate_protocol::{AnyRequest, AnyResponse, ErrorCode, KStr, MetadataRecord};
 use std::collections::BTreeMap;
+
+/// Below what a batch may have, by more than its header.
+const BYTES_PER_APPEND_MAX: usize = MAX_BATCH_BYTES - 1024;
 
 /// The controller as a state machine: one event in, actions out, no clock and no disk.
 pub struct Controller {
@@ -167,7 +172,7 @@ impl Controller {
         let mut draft = self.draft(step);
         let env = &mut self.env(step);
         let Some(decided) = dispatch::write(env, &mut draft, context, &request) else {
-            return self.refuse(step, token, &request, dispatch::unhandled_error());
+            return self.refuse(step, token, &request, ErrorCode::UnknownServerError);
         };
         if draft.len() > MAX_RECORDS_PER_USER_OP && dispatch::is_user_operation(&request) {
             return self.refuse(step, token, &request, ErrorCode::PolicyViolation);
@@ -354,7 +359,8 @@ impl Controller {
     }
 
     fn draft(&self, step: &Step<'_>) -> Draft {
-        Draft::resume(self.timeline.latest().clone(), step.next_offset)
+        let limit = self.config.max_records_per_batch;
+        Draft::resume(self.timeline.latest().clone(), step.next_offset, limit)
     }
 
     /// Appends what was decided, in as many batches as it takes, each with the state at its end.
@@ -362,20 +368,30 @@ impl Controller {
         if draft.is_empty() {
             return;
         }
-        let (state, mut records) = draft.into_parts();
+        let mut finished = draft.finish();
+        let mut records = std::mem::take(&mut finished.records);
         story::tell(&records, |level, message| step.log(level, message));
         self.periodic.appended(step.now.time, &self.config);
-        let limit = self.config.max_records_per_batch.max(1);
-        while records.len() > limit {
-            let rest = records.split_off(limit);
-            let mut partial = self.timeline.latest().clone();
-            for (record, _) in &records {
-                partial.apply(record).expect("the draft applied the same record");
+        let mut done = 0;
+        loop {
+            let fits = fitting(&records, self.config.max_records_per_batch, BYTES_PER_APPEND_MAX);
+            if fits == records.len() {
+                break;
             }
-            step.append(&mut self.timeline, records, partial);
+            let rest = records.split_off(fits);
+            done += fits;
+            let state = finished.kept_at(done).cloned().unwrap_or_else(|| {
+                // Bytes, not records, ended this append: rare enough to apply them once more.
+                let mut state = self.timeline.latest().clone();
+                for (record, _) in &records {
+                    state.apply(record).expect("the draft applied the same record");
+                }
+                state
+            });
+            step.append(&mut self.timeline, records, state);
             records = rest;
         }
-        step.append(&mut self.timeline, records, state);
+        step.append(&mut self.timeline, records, finished.state);
     }
 }
 

@@ -8,7 +8,7 @@ use crate::env::allowed;
 use crate::{ControllerConfig, Draft, Env, Operation, RaftView, RequestContext, Resource};
 use quorate_base::Offset;
 use quorate_metadata::Image;
-use quorate_protocol::{AnyRequest, AnyResponse, ErrorCode};
+use quorate_protocol::{AnyRequest, AnyResponse};
 
 /// A decision that may write records, and what raft has to do for it.
 pub(crate) struct Decided {
@@ -46,6 +46,7 @@ pub(crate) fn cluster_operation(request: &AnyRequest) -> Option<Operation> {
         | AnyRequest::RemoveRaftVoter(_) => Some(Operation::Alter),
         AnyRequest::AlterClientQuotas(_) => Some(Operation::AlterConfigs),
         AnyRequest::DescribeAcls(_)
+        | AnyRequest::DescribeUserScramCredentials(_)
         | AnyRequest::ListPartitionReassignments(_)
         | AnyRequest::DescribeQuorum(_) => Some(Operation::Describe),
         _ => None,
@@ -85,6 +86,12 @@ pub(crate) fn read(
         ),
         AnyRequest::DescribeAcls(it) => {
             AnyResponse::DescribeAcls(acls::describe_acls(env, image, it))
+        }
+        AnyRequest::DescribeUserScramCredentials(it) => AnyResponse::DescribeUserScramCredentials(
+            scram::describe_user_scram_credentials(image, it),
+        ),
+        AnyRequest::DescribeDelegationToken(_) => {
+            AnyResponse::DescribeDelegationToken(tokens::describe_delegation_token())
         }
         _ => return None,
     })
@@ -161,9 +168,4 @@ pub(crate) fn is_user_operation(request: &AnyRequest) -> bool {
             | AnyRequest::AssignReplicasToDirs(_)
             | AnyRequest::UnregisterBroker(_)
     )
-}
-
-/// Kafka advertises these on the controller's listener but has nothing that handles them.
-pub(crate) fn unhandled_error() -> ErrorCode {
-    ErrorCode::UnknownServerError
 }

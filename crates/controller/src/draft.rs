@@ -16,6 +16,24 @@ pub struct Draft {
     state: Replayer,
     records: Vec<(MetadataRecord, i16)>,
     base_offset: Offset,
+    /// After so many records the state is kept, because an append may end there.
+    keep_every: usize,
+    /// Those states, each with the number of records it holds.
+    kept: Vec<(usize, Replayer)>,
+}
+
+/// What a draft came to.
+pub(crate) struct Finished {
+    pub(crate) state: Replayer,
+    pub(crate) records: Vec<(MetadataRecord, i16)>,
+    kept: Vec<(usize, Replayer)>,
+}
+
+impl Finished {
+    /// The state after the first `len` records, if it was kept.
+    pub(crate) fn kept_at(&self, len: usize) -> Option<&Replayer> {
+        self.kept.iter().find(|(at, _)| *at == len).map(|(_, state)| state)
+    }
 }
 
 /// Where to return to, from [`Draft::checkpoint`].
@@ -27,12 +45,12 @@ pub struct Savepoint {
 impl Draft {
     /// Starts from an image; `base_offset` is the offset of the first record pushed.
     pub fn new(image: Image, base_offset: Offset) -> Draft {
-        Draft::resume(Replayer::new(image), base_offset)
+        Draft::resume(Replayer::new(image), base_offset, MAX_RECORDS_PER_BATCH)
     }
 
     /// Starts from a state that may be inside a metadata transaction.
-    pub(crate) fn resume(state: Replayer, base_offset: Offset) -> Draft {
-        Draft { state, records: Vec::new(), base_offset }
+    pub(crate) fn resume(state: Replayer, base_offset: Offset, keep_every: usize) -> Draft {
+        Draft { state, records: Vec::new(), base_offset, keep_every, kept: Vec::new() }
     }
 
     /// The state with every record pushed so far.
@@ -61,6 +79,9 @@ impl Draft {
         self.state.apply(&record)?;
         let version = record_version(&record, self.image().features.metadata_version());
         self.records.push((record, version));
+        if self.records.len().is_multiple_of(self.keep_every) {
+            self.kept.push((self.records.len(), self.state.clone()));
+        }
         Ok(())
     }
 
@@ -94,10 +115,11 @@ impl Draft {
         assert!(savepoint.len <= self.records.len(), "a savepoint lies in the past of its draft");
         self.state = savepoint.state;
         self.records.truncate(savepoint.len);
+        self.kept.retain(|(at, _)| *at <= savepoint.len);
     }
 
-    /// The state and the records.
-    pub(crate) fn into_parts(self) -> (Replayer, Vec<(MetadataRecord, i16)>) {
-        (self.state, self.records)
+    /// The end of deciding.
+    pub(crate) fn finish(self) -> Finished {
+        Finished { state: self.state, records: self.records, kept: self.kept }
     }
 }

@@ -26,6 +26,7 @@ mod periodic;
 pub mod placement;
 pub mod reassignment;
 mod request;
+mod size;
 mod story;
 mod timeline;
 mod topic_names;

@@ -27,10 +27,14 @@ pub struct UsableBroker {
 /// their directories cordoned (KIP-1066).
 pub fn usable_brokers(view: &ClusterView<'_>) -> Vec<UsableBroker> {
     let is_leaving = |it: &Broker| it.in_controlled_shutdown && !it.fenced;
+    let is_cordoned = |it: &Broker| {
+        let cordoned = it.cordoned_directories.as_deref().unwrap_or_default();
+        !it.directories.is_empty() && it.directories.iter().all(|it| cordoned.contains(it))
+    };
     view.image()
         .cluster
         .brokers()
-        .filter(|it| !is_leaving(it))
+        .filter(|it| !is_leaving(it) && !is_cordoned(it))
         .map(|it| UsableBroker { id: it.id, rack: it.rack.clone(), fenced: it.fenced })
         .collect()
 }
@@ -57,11 +61,11 @@ pub fn place(
         let have = brokers.len();
         return refuse(format!(
             "A replication factor of {replicas} needs as many brokers, and only {have} broker(s) \
-             are registered."
+             are registered and have a log directory that is not cordoned."
         ));
     }
     if brokers.iter().all(|it| it.fenced) {
-        return refuse("All brokers are currently fenced.".to_owned());
+        return refuse("All brokers are currently fenced, or have all their log directories cordoned.".to_owned());
     }
     let mut placer = Placer::new(brokers, prng);
     Ok((0..partitions).map(|_| placer.next(replicas, prng)).collect())

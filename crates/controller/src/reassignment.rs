@@ -24,12 +24,21 @@ pub struct Completed {
 }
 
 impl Reassignment {
-    /// From the replicas there are to those wanted; additions and removals are in order of id.
-    pub fn between(current: &[NodeId], target: &[NodeId]) -> Reassignment {
+    /// Takes a partition to these replicas; additions and removals are in order of id.
+    ///
+    /// Where nothing is to be added, what an earlier reassignment was adding goes on being added as far
+    /// as the target has it. (Kafka keeps all of that, and keeps what was being removed where nothing is to
+    /// be removed now, so that such a reassignment never ends or removes replicas of its target.)
+    pub fn of(partition: &Partition, target: &[NodeId]) -> Reassignment {
+        let current = partition.replicas();
         let removing = difference(current, target);
+        let mut adding = difference(target, current);
+        if adding.is_empty() {
+            adding = without(partition.adding(), &removing);
+        }
         let mut replicas = target.to_vec();
         replicas.extend_from_slice(&removing);
-        Reassignment { replicas, removing, adding: difference(target, current) }
+        Reassignment { replicas, removing, adding }
     }
 
     /// The replicas and ISR to end with, once the ISR holds everyone who was to be added and, where
@@ -54,7 +63,7 @@ impl Reassignment {
 pub struct Revert {
     /// The replicas before.
     pub replicas: Vec<NodeId>,
-    /// Those of them in sync; if none is, the first one, and `unclean` is set.
+    /// Those of them in sync; if none is, the first replica, and `unclean` is set.
     pub isr: Vec<NodeId>,
     /// True if going back needs an unclean election.
     pub unclean: bool,
@@ -66,7 +75,7 @@ impl Revert {
         let replicas = without(partition.replicas(), partition.adding());
         let isr = without(partition.isr(), partition.adding());
         let unclean = isr.is_empty();
-        let isr = if unclean { replicas.clone() } else { isr };
+        let isr = if unclean { replicas.iter().copied().take(1).collect() } else { isr };
         Revert { replicas, isr, unclean }
     }
 }

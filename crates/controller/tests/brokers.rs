@@ -197,7 +197,7 @@ fn heartbeats_of_strangers_are_stale() {
     let rows = [
         (5, epoch + 1, ErrorCode::StaleBrokerEpoch),
         (5, -1, ErrorCode::StaleBrokerEpoch),
-        (6, epoch, ErrorCode::UnknownServerError),
+        (6, epoch, ErrorCode::StaleBrokerEpoch),
     ];
     for (id, given, expected) in rows {
         let answer = world.beat(id, given, Wants::Nothing);
@@ -429,7 +429,7 @@ fn unregistering_takes_the_broker_out_of_everything() {
     assert!(world.controller.committed().cluster.broker(1).is_none());
     assert_eq!(world.partition("t").leader(), Some(2));
     let refused = world.beat(1, epoch, Wants::Nothing).error_code;
-    assert_eq!(error(refused), ErrorCode::UnknownServerError);
+    assert_eq!(error(refused), ErrorCode::StaleBrokerEpoch);
 
     let AnyResponse::UnregisterBroker(again) = world.ask(AnyRequest::UnregisterBroker(request))
     else {

@@ -408,11 +408,11 @@ fn every_write_can_say_not_controller() {
 }
 
 #[test]
-fn apis_that_kafka_advertises_without_a_handler_are_answered_with_an_error() {
+fn a_request_that_no_controller_decides_is_told_to_the_operator() {
     let mut world = World::active(30);
-    let request = AnyRequest::DescribeDelegationToken(Default::default());
-    let codes = world.ask(request).error_codes();
-    assert_eq!(codes, [ErrorCode::UnknownServerError.code()]);
+    let token = world.send(AnyRequest::Produce(Default::default()));
+    assert!(!world.answers.contains_key(&token), "the edge closes such connections");
+    assert!(world.told.last().expect("told").1.contains("Produce"));
 }
 
 #[test]

@@ -48,11 +48,19 @@ pub(crate) fn alive_brokers(address: &str) -> Outcome<Vec<i32>> {
     Ok(ids)
 }
 
-/// The leader of the metadata log and its epoch, asked of a controller.
-pub(crate) fn quorum_leader(address: &str) -> Outcome<Option<(i32, i32)>> {
-    let quorum = probe(address)?.describe_quorum()?;
-    let led = quorum.leader_id >= 0 && quorum.high_watermark >= 0;
-    Ok(led.then_some((quorum.leader_id, quorum.leader_epoch)))
+/// Whether the controller leads the metadata log and has its first records committed: before that
+/// it knows no metadata.version, and a broker cannot register.
+pub(crate) fn is_active_controller(address: &str) -> Outcome<()> {
+    let mut admin = probe(address)?;
+    let quorum = admin.describe_quorum()?;
+    if quorum.leader_id < 0 || quorum.high_watermark < 0 {
+        return Err(Failure(format!("no leader yet: {quorum:?}")));
+    }
+    let features = &admin.connection().api_versions().finalized_features;
+    if !features.iter().any(|feature| feature.name.as_str() == "metadata.version") {
+        return Err(Failure::new("no metadata.version yet"));
+    }
+    Ok(())
 }
 
 impl Cluster {

@@ -3,6 +3,7 @@
 use crate::authorize::{
     CLUSTER_NAME, WILDCARD, parse_cidr, pattern_type, permission_type, resource_type,
 };
+use crate::decide::refusal::Refusal;
 use crate::{Draft, Env, MAX_RECORDS_PER_USER_OP};
 use quorate_base::Uuid;
 use quorate_metadata::{Image, StandardAcl, Str};
@@ -22,7 +23,7 @@ use quorate_protocol::{ErrorCode, KStr, MetadataRecord};
 use std::collections::{BTreeMap, BTreeSet};
 
 const NO_AUTHORIZER: &str = "No Authorizer is configured.";
-const OPERATION_ANY: i8 = 1;
+const ANY: i8 = 1;
 /// `AclOperation` has numbers 2 (ALL) to 15 (TWO_PHASE_COMMIT) for what an entry may name.
 const OPERATIONS: std::ops::RangeInclusive<i8> = 2..=15;
 /// `ResourceType` has numbers 2 (TOPIC) to 7 (USER).
@@ -30,6 +31,9 @@ const RESOURCE_TYPES: std::ops::RangeInclusive<i8> = 2..=7;
 
 /// Adds the entries that are not there yet. Each is judged by itself; one that exists already is a
 /// success without a record.
+///
+/// Errors: SECURITY_DISABLED without an authorizer, INVALID_REQUEST, POLICY_VIOLATION for all if there are
+/// more than 10,000.
 pub fn create_acls(
     env: &mut Env<'_>,
     draft: &mut Draft,
@@ -48,6 +52,8 @@ pub fn create_acls(
     let mut existing: BTreeSet<StandardAcl> =
         draft.image().acls.iter().map(|acl| StandardAcl { id: Uuid::ZERO, ..acl.clone() }).collect();
     let cidr = draft.image().features.metadata_version().supports_cidr_acls();
+    let start = draft.checkpoint();
+    let limit = draft.len() + MAX_RECORDS_PER_USER_OP;
     let mut results = Vec::with_capacity(request.creations.len());
     for creation in &request.creations {
         if let Err(why) = check_creation(creation, cidr) {
@@ -69,6 +75,12 @@ pub fn create_acls(
             draft.push(StandardAcl { id, ..acl }.to_record());
         }
         results.push(AclCreationResult { error_code: 0, ..Default::default() });
+    }
+    if draft.len() > limit {
+        draft.rollback(start);
+        let refusal = Refusal::too_many_records();
+        let failed = |_: &AclCreation| creation_failed(refusal.error, refusal.message.clone());
+        results = request.creations.iter().map(failed).collect();
     }
     CreateAclsResponse { results, ..Default::default() }
 }
@@ -93,54 +105,70 @@ fn creation_failed(error: ErrorCode, why: String) -> AclCreationResult {
 fn check_creation(creation: &AclCreation, cidr: bool) -> Result<(), String> {
     let name = creation.resource_name.as_str();
     if creation.resource_type == resource_type::CLUSTER && name != CLUSTER_NAME {
-        return Err(format!(
-            "The only valid name for the CLUSTER resource is {CLUSTER_NAME}"
-        ));
+        return Err(format!("The only valid name for the CLUSTER resource is {CLUSTER_NAME}"));
     }
     if name.is_empty() {
         return Err("Invalid empty resource name".to_owned());
     }
-    if !matches!(
-        creation.resource_pattern_type,
-        pattern_type::LITERAL | pattern_type::PREFIXED
-    ) {
-        return Err(format!("Invalid patternType {}", creation.resource_pattern_type));
+    let pattern = creation.resource_pattern_type;
+    if !matches!(pattern, pattern_type::LITERAL | pattern_type::PREFIXED) {
+        return Err(format!("Invalid patternType {}", pattern_name(pattern)));
     }
     if !RESOURCE_TYPES.contains(&creation.resource_type) {
-        return Err(format!("Invalid resourceType {}", creation.resource_type));
+        return Err(format!("Invalid resourceType {}", any_or_unknown(creation.resource_type)));
     }
     if !OPERATIONS.contains(&creation.operation) {
-        return Err(format!("Invalid operation {}", creation.operation));
+        return Err(format!("Invalid operation {}", any_or_unknown(creation.operation)));
     }
-    if !matches!(creation.permission_type, permission_type::ALLOW | permission_type::DENY) {
-        return Err(format!("Invalid permissionType {}", creation.permission_type));
+    let permission = creation.permission_type;
+    if !matches!(permission, permission_type::ALLOW | permission_type::DENY) {
+        return Err(format!("Invalid permissionType {}", any_or_unknown(permission)));
     }
     let principal = creation.principal.as_str();
     if !principal.contains(':') {
         return Err(format!(
-            "Could not parse principal from `{principal}` (no colon is present separating the principal type from the principal name)"
+            "Could not parse principal from `{principal}` (no colon is present separating the \
+             principal type from the principal name)"
         ));
     }
     check_host(creation.host.as_str(), cidr)
 }
 
-fn check_host(host: &str, cidr: bool) -> Result<(), String> {
-    if host.contains('/') {
-        if !cidr {
-            return Err(format!(
-                "host {host} is a range of addresses, which needs metadata.version 4.4-IV1 or higher"
-            ));
-        }
-        return match parse_cidr(host) {
-            Some(_) => Ok(()),
-            None => Err(format!("host {host} is not a valid range of addresses (ADDRESS/BITS)")),
-        };
+fn pattern_name(number: i8) -> &'static str {
+    match number {
+        pattern_type::MATCH => "MATCH",
+        other => any_or_unknown(other),
     }
-    // Kafka keeps host names that are no address, which then match nobody; so do we.
-    if host.is_empty() { Err("Invalid empty host".to_owned()) } else { Ok(()) }
+}
+
+/// All of Kafka's enumerations have ANY for 1.
+fn any_or_unknown(number: i8) -> &'static str {
+    if number == ANY { "ANY" } else { "UNKNOWN" }
+}
+
+fn check_host(host: &str, cidr: bool) -> Result<(), String> {
+    if host.is_empty() {
+        return Err("Host pattern cannot be null or empty".to_owned());
+    }
+    // Other names that are no address are kept, as Kafka does, and then match nobody.
+    if !host.contains('/') {
+        return Ok(());
+    }
+    if !cidr {
+        return Err(format!(
+            "Host '{host}' is a range of addresses, which needs metadata.version 4.4-IV1 or higher"
+        ));
+    }
+    match parse_cidr(host) {
+        Some(_) => Ok(()),
+        None => Err(format!("Invalid CIDR notation '{host}': it must be ADDRESS/BITS")),
+    }
 }
 
 /// Removes what each filter matches, and says what that was.
+///
+/// Errors: SECURITY_DISABLED without an authorizer, INVALID_REQUEST, POLICY_VIOLATION for a filter that would
+/// make more than 10,000 records.
 pub fn delete_acls(
     env: &mut Env<'_>,
     draft: &mut Draft,
@@ -148,6 +176,7 @@ pub fn delete_acls(
 ) -> DeleteAclsResponse {
     // Each filter is answered as if it were alone: one entry may be named by several.
     let before = draft.image().clone();
+    let limit = draft.len() + MAX_RECORDS_PER_USER_OP;
     let mut filter_results = Vec::with_capacity(request.filters.len());
     for filter in &request.filters {
         if env.config.authorizer.is_none() {
@@ -161,9 +190,9 @@ pub fn delete_acls(
         }
         let matching: Vec<StandardAcl> =
             before.acls.iter().filter(|acl| filter.matches(acl)).cloned().collect();
-        if draft.len() + matching.len() > MAX_RECORDS_PER_USER_OP {
-            let why = "more ACLs match than one operation may delete; use narrower filters";
-            filter_results.push(filter_failed(ErrorCode::InvalidRequest, why));
+        if draft.len() + matching.len() > limit {
+            let refusal = Refusal::too_many_records();
+            filter_results.push(filter_failed(refusal.error, &refusal.message));
             continue;
         }
         for acl in &matching {
@@ -176,6 +205,7 @@ pub fn delete_acls(
             }));
         }
         filter_results.push(DeleteAclsFilterResult {
+            error_message: None,
             matching_acls: matching.iter().map(deleted).collect(),
             ..Default::default()
         });
@@ -200,6 +230,7 @@ fn deleted(acl: &StandardAcl) -> DeleteAclsMatchingAcl {
         host: KStr::from(&acl.host),
         operation: acl.operation,
         permission_type: acl.permission_type,
+        error_message: None,
         ..Default::default()
     }
 }
@@ -219,7 +250,8 @@ pub fn describe_acls(
         return failed(ErrorCode::SecurityDisabled, NO_AUTHORIZER);
     }
     let filter = Filter::of_describe(request);
-    if let Err(why) = filter.check() {
+    // Kafka lets numbers pass here that it does not know; they match nothing.
+    if let Err(why) = filter.check_given() {
         return failed(ErrorCode::InvalidRequest, why);
     }
     let mut by_resource: BTreeMap<(i8, Str, i8), Vec<AclDescription>> = BTreeMap::new();
@@ -282,6 +314,16 @@ impl<'a> Filter<'a> {
         }
     }
 
+    fn check_given(&self) -> Result<(), &'static str> {
+        if self.resource_type <= 0 || self.pattern_type <= 0 {
+            return Err("Unknown patternFilter.");
+        }
+        if self.operation <= 0 || self.permission_type <= 0 {
+            return Err("Unknown entryFilter.");
+        }
+        Ok(())
+    }
+
     fn check(&self) -> Result<(), &'static str> {
         let known = |number: i8, highest: i8| (1..=highest).contains(&number);
         if !known(self.resource_type, *RESOURCE_TYPES.end())
@@ -303,7 +345,7 @@ impl<'a> Filter<'a> {
             && self.matches_pattern(acl)
             && self.principal.is_none_or(|wanted| acl.principal == wanted)
             && self.host.is_none_or(|wanted| acl.host == wanted)
-            && any_or(self.operation, OPERATION_ANY, acl.operation)
+            && any_or(self.operation, ANY, acl.operation)
             && any_or(self.permission_type, permission_type::ANY, acl.permission_type)
     }
 

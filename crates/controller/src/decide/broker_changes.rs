@@ -77,12 +77,15 @@ pub fn on_controlled_shutdown(env: &mut Env<'_>, draft: &mut Draft, broker: Node
     push_all(draft, changes);
 }
 
-/// Removes a broker: it leaves ISRs (not ELRs, as in Kafka), then its registration goes. The broker
-/// must be registered.
+/// Removes a broker: it leaves its ISRs, then its registration goes. Partitions that have it in the ELR
+/// are looked at again too, but it stays there, as in Kafka: it may yet come back with all its records.
+/// The broker must be registered.
 pub fn on_broker_unregistered(env: &mut Env<'_>, draft: &mut Draft, broker: NodeId) {
     let changes = {
         let image = draft.image();
-        leave(image, env.config, Leaving::gone(broker), in_isr_of(image, broker))
+        let mut changes = leave(image, env.config, Leaving::gone(broker), in_isr_of(image, broker));
+        changes.extend(leave(image, env.config, Leaving::gone(broker), in_elr_of(image, broker)));
+        changes
     };
     let epoch = registered(draft.image(), broker).epoch;
     push_all(draft, changes);
@@ -246,18 +249,19 @@ fn leave(
 ) -> Vec<PartitionChangeRecord> {
     let view = ClusterView::new(image, config);
     let mut rules = RulesCache::new(&view);
-    let acceptable = |broker: NodeId| {
-        who.gone != Some(broker)
-            && who.unclean != Some(broker)
-            && (who.returned == Some(broker) || view.is_active(broker))
-    };
     let mut changes = Vec::with_capacity(partitions.len());
     for (topic, index) in partitions {
         let partition = image.topics.partition(topic, index).expect("an indexed partition exists");
         let rules = rules.rules(topic);
         let isr = partition.isr().iter().copied();
         let isr = isr.filter(|it| who.gone != Some(*it) && who.unclean != Some(*it)).collect();
-        let change = view.with_acceptable(rules, &acceptable, |around| {
+        let may_lead = |broker: NodeId| {
+            who.gone != Some(broker)
+                && who.unclean != Some(broker)
+                && (who.returned == Some(broker) || view.is_active(broker))
+                && view.has_directory_online(partition, broker)
+        };
+        let change = view.with_acceptable(rules, &may_lead, |around| {
             let mut change = PartitionChange::new(partition, topic, index, around).isr(isr);
             if rules.unclean_election {
                 change = change.election(Election::Unclean);
@@ -281,7 +285,11 @@ fn in_isr_of(image: &Image, broker: NodeId) -> Vec<(Uuid, i32)> {
 }
 
 fn in_elr_of(image: &Image, broker: NodeId) -> Vec<(Uuid, i32)> {
-    filter_on_broker(image, broker, |partition| partition.elr().contains(&broker))
+    // Not by replicas: an ELR may outlive a reassignment that took its member away.
+    let has_it = |(topic, index): &(Uuid, i32)| {
+        image.topics.partition(*topic, *index).is_some_and(|it| it.elr().contains(&broker))
+    };
+    image.topics.with_elr().filter(has_it).collect()
 }
 
 fn partitions_in(image: &Image, broker: NodeId, directory: Uuid) -> Vec<(Uuid, i32)> {

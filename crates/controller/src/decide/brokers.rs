@@ -158,17 +158,13 @@ pub fn heartbeat(
         error_code: error.code(),
         ..Default::default()
     };
-    if draft.image().cluster.broker(id).is_none() {
-        // Not STALE_BROKER_EPOCH as everywhere else: this is what Kafka answers.
-        return refuse(ErrorCode::UnknownServerError);
-    }
     if let Err(error) = check_broker_epoch(draft.image(), id, epoch) {
         return refuse(error);
     }
     env.heartbeats.contact(id, epoch, env.now.time);
     let registered_at = env.heartbeats.registered_at(id).unwrap_or(epoch);
     let current = Standing::of(env.heartbeats, id);
-    let has_leaderships = draft.image().topics.led_by(id).next().is_some();
+    let has_leaderships = || draft.image().topics.led_by(id).next().is_some();
     let next = current.next(env.heartbeats, request, registered_at, has_leaderships);
     if next != current {
         match next {
@@ -279,7 +275,7 @@ impl Standing {
         heartbeats: &Heartbeats,
         request: &BrokerHeartbeatRequest,
         registered_at: Offset,
-        has_leaderships: bool,
+        has_leaderships: impl Fn() -> bool,
     ) -> Standing {
         match (self, request.want_fence, request.want_shut_down) {
             (Standing::Fenced, _, true) => Standing::ShutdownNow,
@@ -292,7 +288,7 @@ impl Standing {
             }
             (Standing::Unfenced, true, true) => Standing::ShutdownNow,
             (Standing::Unfenced, true, false) => Standing::Fenced,
-            (Standing::Unfenced, false, true) => match has_leaderships {
+            (Standing::Unfenced, false, true) => match has_leaderships() {
                 true => Standing::ControlledShutdown,
                 false => Standing::ShutdownNow,
             },
@@ -301,7 +297,7 @@ impl Standing {
                 let handed_over = heartbeats.controlled_shutdown_offset(request.broker_id);
                 let everybody_knows =
                     handed_over.is_none_or(|it| it <= heartbeats.lowest_active_offset());
-                match !has_leaderships && everybody_knows {
+                match everybody_knows && !has_leaderships() {
                     true => Standing::ShutdownNow,
                     false => Standing::ControlledShutdown,
                 }

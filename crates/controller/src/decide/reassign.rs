@@ -99,6 +99,10 @@ fn cancel(
     }
     let rules = view.topic_rules(topic);
     let revert = Revert::of(partition);
+    if revert.replicas.is_empty() {
+        let why = format!("Unable to revert the reassignment of {}:{index}: all its replicas are being added.", topic.name);
+        return Err(Refusal::new(ErrorCode::InvalidReplicaAssignment, why));
+    }
     if revert.unclean && !rules.unclean_election {
         let why = format!(
             "Unable to revert the reassignment of {}:{index}: none of its former replicas is in sync, \
@@ -124,7 +128,7 @@ fn change(
     partition: &Partition,
     target: &[NodeId],
 ) -> Option<PartitionChangeRecord> {
-    let reassignment = Reassignment::between(partition.replicas(), target);
+    let reassignment = Reassignment::of(partition, target);
     view.with_surroundings(partition, view.topic_rules(topic), |around| {
         PartitionChange::new(partition, topic.id, index, around)
             .replicas(reassignment.replicas)

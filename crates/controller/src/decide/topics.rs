@@ -17,7 +17,7 @@ use quorate_protocol::messages::delete_topics_response::DeletableTopicResult;
 use quorate_protocol::messages::{
     CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse,
 };
-use quorate_protocol::records::{RemoveTopicRecord, TopicRecord};
+use quorate_protocol::records::{ClearElrRecord, RemoveTopicRecord, TopicRecord};
 use quorate_protocol::{ErrorCode, KStr};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -159,7 +159,13 @@ fn set_configs(env: &Env<'_>, draft: &mut Draft, topic: &CreatableTopic) -> Resu
         .iter()
         .map(|it| (Str::from(&it.name), it.value.as_ref().map(Str::from)))
         .collect();
-    configs::set_new_topic_configs(env, draft, &topic.name, &settings)
+    configs::set_new_topic_configs(env, draft, &topic.name, &settings)?;
+    // A new topic has no ELR to clear; Kafka's controller says so all the same.
+    let sets_min_isr = settings.iter().any(|(name, _)| &**name == configs::MIN_INSYNC_REPLICAS);
+    if sets_min_isr && draft.image().features.elr_enabled() {
+        draft.push(ClearElrRecord { topic_name: topic.name.detached(), ..Default::default() });
+    }
+    Ok(())
 }
 
 /// Replicas and ISR of each partition.

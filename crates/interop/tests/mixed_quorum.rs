@@ -1,0 +1,90 @@
+//! Quorums of Kafka's controllers and ours, with a real broker: either side leads in turn, under a
+//! stream of creates. One Kafka version a test, so that each can be run alone.
+use quorate_interop::{
+    Controller, Creates, KafkaVersion, Node, Outcome, Quorum, each_exactly_once, ensure,
+};
+use std::time::Duration;
+
+const OURS: Controller = Controller::Quorate;
+
+#[test]
+fn one_of_ours_among_two_of_kafka_4_3_0() -> Outcome<()> {
+    let java = Controller::Java(KafkaVersion::V4_3_0);
+    either_side_leads("mixed-jjq-4.3.0", KafkaVersion::V4_3_0, [java, java, OURS])
+}
+
+#[test]
+fn two_of_ours_beside_one_of_kafka_4_3_0() -> Outcome<()> {
+    let java = Controller::Java(KafkaVersion::V4_3_0);
+    either_side_leads("mixed-qqj-4.3.0", KafkaVersion::V4_3_0, [OURS, OURS, java])
+}
+
+#[test]
+fn one_of_ours_among_two_of_kafka_3_9_1() -> Outcome<()> {
+    let java = Controller::Java(KafkaVersion::V3_9_1);
+    either_side_leads("mixed-jjq-3.9.1", KafkaVersion::V3_9_1, [java, java, OURS])
+}
+
+#[test]
+fn two_of_ours_beside_one_of_kafka_3_9_1() -> Outcome<()> {
+    let java = Controller::Java(KafkaVersion::V3_9_1);
+    either_side_leads("mixed-qqj-3.9.1", KafkaVersion::V3_9_1, [OURS, OURS, java])
+}
+
+#[test]
+fn two_of_ours_beside_one_of_kafka_4_1_1() -> Outcome<()> {
+    let java = Controller::Java(KafkaVersion::V4_1_1);
+    either_side_leads("mixed-qqj-4.1.1", KafkaVersion::V4_1_1, [OURS, OURS, java])
+}
+
+#[test]
+fn one_of_ours_among_two_of_kafka_4_4_0() -> Outcome<()> {
+    let java = Controller::Java(KafkaVersion::V4_4_0);
+    either_side_leads("mixed-jjq-4.4.0", KafkaVersion::V4_4_0, [java, java, OURS])
+}
+
+#[test]
+fn two_of_ours_beside_one_of_kafka_4_4_0() -> Outcome<()> {
+    let java = Controller::Java(KafkaVersion::V4_4_0);
+    either_side_leads("mixed-qqj-4.4.0", KafkaVersion::V4_4_0, [OURS, OURS, java])
+}
+
+/// How often each side is brought to power: 2 in CI, more by `QUORATE_DRILL_ROUNDS`.
+fn rounds() -> usize {
+    std::env::var("QUORATE_DRILL_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(2)
+}
+
+fn either_side_leads(name: &str, version: KafkaVersion, voters: [Controller; 3]) -> Outcome<()> {
+    let mut builder =
+        Quorum::builder(name).dynamic().release_version(version.release_version()).broker(version);
+    for voter in voters {
+        builder = builder.voter(voter);
+    }
+    let mut quorum = builder.start()?;
+    let servers = quorum.broker.iter().map(Node::address).collect();
+    let creates = Creates::start("mixed", servers, Duration::from_secs(20));
+    creates.await_more(5)?;
+    let (of_ours, of_java): (Vec<i32>, Vec<i32>) =
+        quorum.controllers.keys().partition(|id| quorum.controllers[id].is_quorate());
+    for round in 0..rounds() {
+        for side in [&of_ours, &of_java] {
+            let wanted = side[round % side.len()];
+            quorum.force_leader(wanted, || creates.await_more(1))?;
+            creates.await_more(5)?;
+            let all: Vec<i32> = quorum.controllers.keys().copied().collect();
+            quorum.await_caught_up(&all)?;
+            println!("{name}: {wanted} leads, {} topics", creates.count());
+        }
+    }
+    let acked = creates.stop();
+    ensure!(acked.len() >= 10 * rounds(), "only {} topics were created", acked.len());
+    let log = quorum.compare_logs()?;
+    each_exactly_once(&acked, &log)?;
+    println!(
+        "{name}: {} topics acknowledged over {} epochs, {} batches equal on all nodes",
+        acked.len(),
+        quorum.epochs.epochs_seen(),
+        log.len()
+    );
+    quorum.finish()
+}
