@@ -4,6 +4,7 @@
 mod args;
 mod dump;
 mod failure;
+mod quorum;
 mod storage_tool;
 
 use args::{Parsed, option};
@@ -16,6 +17,7 @@ usage: quorate COMMAND ...
 
   server FILE.properties [--override KEY=VALUE]...   run a controller in the foreground
   storage COMMAND ...                                format and inspect directories
+  quorum COMMAND ...                                 look at and change a live quorum
   dump FILE...                                       print .log and .checkpoint files
 
 quorate COMMAND --help tells more; quorate --version tells the version.
@@ -44,6 +46,7 @@ fn run(args: &[String]) -> i32 {
     match command.as_str() {
         "server" => server(rest),
         "storage" => finish(storage_tool::run(rest)),
+        "quorum" => finish(quorum::run(rest)),
         "dump" => dump::run(rest),
         "-h" | "--help" | "help" => {
             print!("{USAGE}");

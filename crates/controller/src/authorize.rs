@@ -69,8 +69,7 @@ pub fn authorize(
     operation: Operation,
     resource: &Resource<'_>,
 ) -> bool {
-    let is_super =
-        |it: &Principal| it.kind == principal.kind && it.name == principal.name;
+    let is_super = |it: &Principal| it.kind == principal.kind && it.name == principal.name;
     if config.super_users.iter().any(is_super) {
         return true;
     }
@@ -145,9 +144,7 @@ fn host_matches(host: &str, address: IpAddr) -> bool {
 fn java_text(address: IpAddr) -> String {
     match address {
         IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => {
-            address.segments().map(|segment| format!("{segment:x}")).join(":")
-        }
+        IpAddr::V6(address) => address.segments().map(|segment| format!("{segment:x}")).join(":"),
     }
 }
 

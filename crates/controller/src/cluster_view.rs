@@ -53,9 +53,9 @@ impl<'a> ClusterView<'a> {
     pub fn has_directory_online(&self, partition: &Partition, broker: NodeId) -> bool {
         let registration = self.image.cluster.broker(broker);
         let directory = partition.directory_on(broker);
-        registration.zip(directory).is_some_and(|(it, directory)| {
-            directory_is_online(directory, &it.directories)
-        })
+        registration
+            .zip(directory)
+            .is_some_and(|(it, directory)| directory_is_online(directory, &it.directories))
     }
 
     /// Where a replica newly placed on a broker goes: its only directory, or "unassigned" if it has a

@@ -78,7 +78,7 @@ const fn def(
 }
 
 use ConfigType::{Boolean, Double, Int, List, Long, String as Text};
-use Limit::{AllOf, AtLeast, Between, BetweenOr, Fraction, OneOf, OffsetReset, ThrottledReplicas};
+use Limit::{AllOf, AtLeast, Between, BetweenOr, Fraction, OffsetReset, OneOf, ThrottledReplicas};
 
 const HOURS: i64 = 3_600_000;
 const MINUTES: i64 = 60_000;
@@ -222,7 +222,9 @@ impl ConfigDef {
                     return bad("Not a number of type DOUBLE");
                 };
                 return match self.limit {
-                    Fraction(low, _) if number < low => bad(&format!("Value must be at least {low}")),
+                    Fraction(low, _) if number < low => {
+                        bad(&format!("Value must be at least {low}"))
+                    }
                     Fraction(_, high) if number > high => {
                         bad(&format!("Value must be no more than {high}"))
                     }
@@ -238,9 +240,7 @@ impl ConfigDef {
             AtLeast(low) | Between(low, _) if number < low => {
                 bad(&format!("Value must be at least {low}"))
             }
-            Between(_, high) if number > high => {
-                bad(&format!("Value must be no more than {high}"))
-            }
+            Between(_, high) if number > high => bad(&format!("Value must be no more than {high}")),
             BetweenOr(low, high, other) if number != other && !(low..=high).contains(&number) => {
                 bad(&format!("Value must be between {low} and {high} or equal to {other}"))
             }

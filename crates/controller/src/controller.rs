@@ -174,7 +174,11 @@ impl Controller {
         let Some(decided) = dispatch::write(env, &mut draft, context, &request) else {
             return self.refuse(step, token, &request, ErrorCode::UnknownServerError);
         };
-        if draft.len() > MAX_RECORDS_PER_USER_OP && dispatch::is_user_operation(&request) {
+        // What a user asks for is done whole or not at all: it goes into one append.
+        let is_whole = draft.is_empty()
+            || fitting(draft.records(), MAX_RECORDS_PER_USER_OP, BYTES_PER_APPEND_MAX)
+                == draft.len();
+        if !is_whole && dispatch::is_user_operation(&request) {
             return self.refuse(step, token, &request, ErrorCode::PolicyViolation);
         }
         self.append(step, draft);

@@ -15,7 +15,6 @@ use quorate_base::{NodeId, Uuid};
 use quorate_metadata::{Partition, RecoveryState};
 use quorate_protocol::features::MetadataVersion;
 use quorate_protocol::records::PartitionChangeRecord;
-use std::collections::BTreeMap;
 
 /// `Leader` of a PartitionChangeRecord that leaves the leader alone.
 pub const NO_LEADER_CHANGE: NodeId = -2;
@@ -62,7 +61,7 @@ pub struct PartitionChange<'a> {
     adding: Vec<NodeId>,
     elr: Vec<NodeId>,
     recovery: RecoveryState,
-    directories: BTreeMap<NodeId, Uuid>,
+    directory: Option<(NodeId, Uuid)>,
     unclean_shutdown: Option<NodeId>,
 }
 
@@ -79,7 +78,6 @@ impl<'a> PartitionChange<'a> {
         index: i32,
         around: &'a Surroundings<'a>,
     ) -> PartitionChange<'a> {
-        let directories = partition.directories();
         PartitionChange {
             partition,
             topic_id,
@@ -92,14 +90,7 @@ impl<'a> PartitionChange<'a> {
             adding: partition.adding().to_vec(),
             elr: partition.elr().to_vec(),
             recovery: partition.leader_recovery_state(),
-            directories: partition
-                .replicas()
-                .iter()
-                .enumerate()
-                .map(|(i, replica)| {
-                    (*replica, directories.get(i).copied().unwrap_or(Uuid::DIR_MIGRATING))
-                })
-                .collect(),
+            directory: None,
             unclean_shutdown: None,
         }
     }
@@ -149,7 +140,7 @@ impl<'a> PartitionChange<'a> {
 
     /// The directory that a replica lies in (KIP-858).
     pub fn directory(mut self, broker: NodeId, directory: Uuid) -> Self {
-        self.directories.insert(broker, directory);
+        self.directory = Some((broker, directory));
         self
     }
 
@@ -183,6 +174,9 @@ impl<'a> PartitionChange<'a> {
     }
 
     fn complete_reassignment(&mut self) {
+        if self.removing.is_empty() && self.adding.is_empty() {
+            return;
+        }
         let reassignment = Reassignment {
             replicas: self.replicas.clone(),
             removing: self.removing.clone(),
@@ -244,7 +238,8 @@ impl<'a> PartitionChange<'a> {
         if self.is_eligible(current) {
             return clean(current);
         }
-        if let Some(replica) = self.replicas.iter().skip(1).copied().find(|it| self.is_eligible(*it))
+        if let Some(replica) =
+            self.replicas.iter().skip(1).copied().find(|it| self.is_eligible(*it))
         {
             return clean(replica);
         }
@@ -267,7 +262,8 @@ impl<'a> PartitionChange<'a> {
             return Elected { leader, unclean: true };
         }
         if self.election == Election::Unclean
-            && let Some(leader) = self.replicas.iter().copied().find(|it| (self.around.may_lead)(*it))
+            && let Some(leader) =
+                self.replicas.iter().copied().find(|it| (self.around.may_lead)(*it))
         {
             return Elected { leader, unclean: true };
         }
@@ -334,21 +330,23 @@ impl<'a> PartitionChange<'a> {
         }
     }
 
+    fn directory_of(&self, replica: NodeId) -> Uuid {
+        match self.directory {
+            Some((broker, directory)) if broker == replica => directory,
+            _ => (self.partition.directory_on(replica))
+                .unwrap_or_else(|| (self.around.default_directory)(replica)),
+        }
+    }
+
     fn write_assignment(&self, record: &mut PartitionChangeRecord) {
         if !self.replicas.is_empty() && self.replicas != self.partition.replicas() {
             record.replicas = Some(self.replicas.clone());
         }
-        if self.around.metadata_version.supports_directories() {
-            let directories: Vec<Uuid> = self
-                .replicas
-                .iter()
-                .map(|replica| {
-                    self.directories
-                        .get(replica)
-                        .copied()
-                        .unwrap_or_else(|| (self.around.default_directory)(*replica))
-                })
-                .collect();
+        // Without a reason to differ, the directories are as they were: skip building the list.
+        let may_differ = record.replicas.is_some() || self.directory.is_some();
+        if may_differ && self.around.metadata_version.supports_directories() {
+            let directories: Vec<Uuid> =
+                self.replicas.iter().map(|it| self.directory_of(*it)).collect();
             if directories != self.partition.directories() {
                 record.directories = Some(directories);
             }

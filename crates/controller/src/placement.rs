@@ -51,7 +51,8 @@ pub fn place(
 ) -> Result<Vec<Vec<NodeId>>, Refusal> {
     let replicas = usize::try_from(replication_factor).unwrap_or(0);
     let refuse = |why: String| {
-        let message = format!("Unable to replicate the partition {replication_factor} time(s): {why}");
+        let message =
+            format!("Unable to replicate the partition {replication_factor} time(s): {why}");
         Err(Refusal::new(ErrorCode::InvalidReplicationFactor, message))
     };
     if replicas == 0 {
@@ -65,7 +66,10 @@ pub fn place(
         ));
     }
     if brokers.iter().all(|it| it.fenced) {
-        return refuse("All brokers are currently fenced, or have all their log directories cordoned.".to_owned());
+        return refuse(
+            "All brokers are currently fenced, or have all their log directories cordoned."
+                .to_owned(),
+        );
     }
     let mut placer = Placer::new(brokers, prng);
     Ok((0..partitions).map(|_| placer.next(replicas, prng)).collect())
@@ -176,7 +180,9 @@ pub fn validate_manual(
 ) -> Result<(), Refusal> {
     let refuse = |why: String| Err(Refusal::new(ErrorCode::InvalidReplicaAssignment, why));
     if replicas.is_empty() {
-        return refuse("The manual partition assignment has a partition without replicas.".to_owned());
+        return refuse(
+            "The manual partition assignment has a partition without replicas.".to_owned(),
+        );
     }
     let mut sorted = replicas.to_vec();
     sorted.sort_unstable();

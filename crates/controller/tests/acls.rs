@@ -55,7 +55,8 @@ fn create(desk: &mut Desk, acls: &[Acl<'_>]) -> (Vec<(&'static str, String)>, Ve
     let request = CreateAclsRequest { creations, ..Default::default() };
     let (answer, records) = desk.decide(|env, draft, _| create_acls(env, draft, &request));
     let results = answer.results.into_iter();
-    let shown = results.map(|it| (name(it.error_code), it.error_message.unwrap_or_default().into()));
+    let shown =
+        results.map(|it| (name(it.error_code), it.error_message.unwrap_or_default().into()));
     (shown.collect(), records)
 }
 
@@ -220,15 +221,17 @@ fn some_acls() -> Desk {
 fn delete_acls_answers_each_filter_as_if_alone() {
     let mut desk = some_acls();
     let t = Filter { kind: TOPIC, name: Some("t"), ..EVERYTHING };
-    let filters =
-        [Filter { pattern: LITERAL, ..t }, t, Filter { name: Some("none"), ..t }];
+    let filters = [Filter { pattern: LITERAL, ..t }, t, Filter { name: Some("none"), ..t }];
     let (results, records) = delete(&mut desk, &filters);
     let counts: Vec<_> = results.iter().map(|it| it.matching_acls.len()).collect();
     assert_eq!(counts, [1, 2, 0]);
     assert_eq!(records.len(), 2, "the one that two filters name goes once");
     assert_eq!(desk.image.acls.len(), 3);
     let found = &results[0].matching_acls[0];
-    assert_eq!((found.resource_name.as_str(), found.pattern_type, found.host.as_str()), ("t", 3, "*"));
+    assert_eq!(
+        (found.resource_name.as_str(), found.pattern_type, found.host.as_str()),
+        ("t", 3, "*")
+    );
     assert_eq!((results[0].error_code, results[0].error_message.clone()), (0, None));
 }
 
@@ -289,8 +292,11 @@ fn describe_acls_matches_as_kafka_does() {
     for (filter, expected) in rows {
         let answer = describe(&mut some_acls(), *filter);
         assert_eq!(answer.error_code, 0);
-        let found: Vec<_> =
-            answer.resources.iter().map(|it| (it.resource_name.as_str(), it.pattern_type)).collect();
+        let found: Vec<_> = answer
+            .resources
+            .iter()
+            .map(|it| (it.resource_name.as_str(), it.pattern_type))
+            .collect();
         assert_eq!(found, *expected);
         assert!(answer.resources.iter().all(|it| !it.acls.is_empty()));
     }

@@ -2,6 +2,7 @@
 //! requests, unless a row says otherwise.
 
 mod desk;
+mod world;
 
 use desk::{Desk, config, name};
 use quorate_controller::AuthorizerConfig;
@@ -14,7 +15,7 @@ use quorate_protocol::messages::incremental_alter_configs_request::{
 };
 use quorate_protocol::messages::*;
 use quorate_protocol::records::ClearElrRecord;
-use quorate_protocol::{KStr, MetadataRecord};
+use quorate_protocol::{AnyRequest, AnyResponse, KStr, MetadataRecord};
 
 const SET: i8 = 0;
 const DELETE: i8 = 1;
@@ -51,9 +52,8 @@ fn alter(
     validate_only: bool,
 ) -> (Vec<Outcome>, Vec<MetadataRecord>) {
     let request = IncrementalAlterConfigsRequest { resources, validate_only, ..Default::default() };
-    let (answer, records) = desk.decide(|env, draft, context| {
-        incremental_alter_configs(env, draft, context, &request)
-    });
+    let (answer, records) =
+        desk.decide(|env, draft, context| incremental_alter_configs(env, draft, context, &request));
     let outcomes = answer.responses.into_iter().map(|it| {
         let message = it.error_message.map(String::from);
         (it.resource_type, it.resource_name.into(), name(it.error_code), message)
@@ -78,9 +78,11 @@ fn incremental_alter_configs_writes_what_changes() {
     let (error, _, records) =
         one(&mut desk, resource(TOPIC, "foo", &[("retention.ms", SET, Some("5"))]));
     assert_eq!((error, records), ("NONE", vec![]), "it is so already");
-    let (error, _, records) = one(&mut desk, resource(TOPIC, "foo", &[("retention.ms", DELETE, None)]));
+    let (error, _, records) =
+        one(&mut desk, resource(TOPIC, "foo", &[("retention.ms", DELETE, None)]));
     assert_eq!((error, records), ("NONE", vec![config(TOPIC, "foo", "retention.ms", None)]));
-    let (error, _, records) = one(&mut desk, resource(TOPIC, "foo", &[("retention.ms", DELETE, None)]));
+    let (error, _, records) =
+        one(&mut desk, resource(TOPIC, "foo", &[("retention.ms", DELETE, None)]));
     assert_eq!((error, records), ("NONE", vec![]), "it is gone already");
 }
 
@@ -104,7 +106,8 @@ fn setting_null_removes() {
 #[test]
 fn lists_grow_and_shrink() {
     let mut desk = Desk::at(30);
-    let policy = |operation, value| resource(TOPIC, "foo", &[("cleanup.policy", operation, Some(value))]);
+    let policy =
+        |operation, value| resource(TOPIC, "foo", &[("cleanup.policy", operation, Some(value))]);
     let written = |value| vec![config(TOPIC, "foo", "cleanup.policy", Some(value))];
     let (_, _, records) = one(&mut desk, policy(APPEND, "compact"));
     assert_eq!(records, written("delete,compact"), "starts from the default");
@@ -277,15 +280,15 @@ fn elr_is_cleared_when_min_insync_replicas_changes() {
     let clear = |name: &str| -> MetadataRecord {
         ClearElrRecord { topic_name: KStr::from(name), ..Default::default() }.into()
     };
-    let min_isr = |kind, name, value| resource(kind, name, &[("min.insync.replicas", SET, Some(value))]);
+    let min_isr =
+        |kind, name, value| resource(kind, name, &[("min.insync.replicas", SET, Some(value))]);
     let mut desk = Desk::with_elr();
     let asked = vec![
         min_isr(TOPIC, "foo", "2"),
-        resource(TOPIC, "foo", &[]),
         min_isr(BROKER, "", "3"),
         resource(BROKER, "7", &[("bogus", SET, Some("1"))]),
     ];
-    let (_, records) = alter(&mut desk, vec![asked[0].clone(), asked[2].clone(), asked[3].clone()], false);
+    let (_, records) = alter(&mut desk, asked, false);
     assert_eq!(
         records,
         [
@@ -379,10 +382,7 @@ fn legacy_alter_configs_replaces_everything() {
     assert_eq!(error, "NONE");
     assert_eq!(
         records,
-        [
-            config(TOPIC, "foo", "retention.ms", None),
-            config(TOPIC, "foo", "segment.ms", Some("9")),
-        ]
+        [config(TOPIC, "foo", "retention.ms", None), config(TOPIC, "foo", "segment.ms", Some("9")),]
     );
     let (error, _, records) = legacy(&mut desk, TOPIC, "foo", &[("flush.ms", None)]);
     assert_eq!((error, records.len()), ("NONE", 2), "null is the same as not named");
@@ -391,7 +391,8 @@ fn legacy_alter_configs_replaces_everything() {
 #[test]
 fn legacy_alter_configs_refuses() {
     let mut desk = Desk::with_elr();
-    let (error, message, _) = legacy(&mut desk, BROKER, "", &[("log.flush.interval.ms", Some("5"))]);
+    let (error, message, _) =
+        legacy(&mut desk, BROKER, "", &[("log.flush.interval.ms", Some("5"))]);
     assert_eq!(error, "INVALID_CONFIG", "it would remove the minimum");
     assert!(message.expect("a text").contains("cannot be removed while ELR is enabled"));
     let (error, message, _) = legacy(&mut desk, LOGGER, "1", &[("kafka", Some("INFO"))]);
@@ -415,4 +416,24 @@ fn a_new_topic_need_not_exist_and_is_checked_with_the_file() {
     let (outcome, records) = new(&mut desk, "min.compaction.lag.ms", "101");
     assert_eq!(name(outcome.expect_err("above the file's").code()), "INVALID_CONFIG");
     assert!(records.is_empty());
+}
+
+#[test]
+fn what_does_not_fit_into_one_append_is_refused_as_a_whole() {
+    let mut world = world::World::active(30);
+    world.register(7);
+    world.appends.clear();
+    let value = "v".repeat(32_000);
+    let names: Vec<String> = (0..300).map(|it| format!("setting.{it}")).collect();
+    let ops: Vec<Op<'_>> =
+        names.iter().map(|it| (it.as_str(), SET, Some(value.as_str()))).collect();
+    for (count, expected) in [(300, "POLICY_VIOLATION"), (200, "NONE")] {
+        let resources = vec![resource(BROKER, "7", &ops[..count])];
+        let request = IncrementalAlterConfigsRequest { resources, ..Default::default() };
+        let answer = world.ask(AnyRequest::IncrementalAlterConfigs(request));
+        let AnyResponse::IncrementalAlterConfigs(answer) = answer else { panic!("{answer:?}") };
+        assert_eq!(name(answer.responses[0].error_code), expected);
+        let written = world.take_records().len();
+        assert_eq!(written, if expected == "NONE" { count } else { 0 });
+    }
 }

@@ -50,7 +50,10 @@ impl Story {
         }
     }
 
-    fn decide<R>(&mut self, decide: impl FnOnce(&mut Env<'_>, &mut Draft) -> R) -> (R, Vec<MetadataRecord>) {
+    fn decide<R>(
+        &mut self,
+        decide: impl FnOnce(&mut Env<'_>, &mut Draft) -> R,
+    ) -> (R, Vec<MetadataRecord>) {
         let mut draft = Draft::new(self.image.clone(), 0);
         let mut env = Env {
             now: Now::default(),
@@ -72,18 +75,20 @@ impl Story {
             AnyRequest::DeleteTopics(it) => {
                 AnyResponse::DeleteTopics(topics::delete_topics(env, draft, &context, it))
             }
-            AnyRequest::CreatePartitions(it) => {
-                AnyResponse::CreatePartitions(partitions::create_partitions(env, draft, &context, it))
-            }
+            AnyRequest::CreatePartitions(it) => AnyResponse::CreatePartitions(
+                partitions::create_partitions(env, draft, &context, it),
+            ),
             AnyRequest::AlterPartition(it) => {
                 AnyResponse::AlterPartition(isr::alter_partition(env, draft, &context, it))
             }
             AnyRequest::ElectLeaders(it) => {
                 AnyResponse::ElectLeaders(elections::elect_leaders(env, draft, &context, it))
             }
-            AnyRequest::AlterPartitionReassignments(it) => AnyResponse::AlterPartitionReassignments(
-                reassign::alter_partition_reassignments(env, draft, &context, it),
-            ),
+            AnyRequest::AlterPartitionReassignments(it) => {
+                AnyResponse::AlterPartitionReassignments(reassign::alter_partition_reassignments(
+                    env, draft, &context, it,
+                ))
+            }
             AnyRequest::ListPartitionReassignments(it) => AnyResponse::ListPartitionReassignments(
                 reassign::list_partition_reassignments(draft.image(), it),
             ),
@@ -106,7 +111,9 @@ impl Story {
             "unregistered" => broker_changes::on_broker_unregistered(env, draft, broker),
             "clean" => broker_changes::on_clean_restart(env, draft, broker),
             "unclean" => broker_changes::on_unclean_shutdown(env, draft, broker),
-            "offline" => broker_changes::on_directories_offline(env, draft, broker, directory.as_slice()),
+            "offline" => {
+                broker_changes::on_directories_offline(env, draft, broker, directory.as_slice())
+            }
             "balance" => {
                 assert!(!broker_changes::balance_preferred_leaders(env, draft, 100_000));
             }
@@ -139,9 +146,11 @@ impl Story {
                 compare(start, what, &normal(&ours), &normal(&kafka), &mut wrong);
             } else if let Some(what) = line.strip_prefix("Q ") {
                 let words: Vec<&str> = what.split(' ').collect();
-                let api = ApiKey::from_i16(words[0].parse().expect("an API key")).expect("a known API");
+                let api =
+                    ApiKey::from_i16(words[0].parse().expect("an API key")).expect("a known API");
                 let version = words[1].parse().expect("a version");
-                let request = AnyRequest::decode(api, version, bytes(words[2])).expect("Kafka's bytes");
+                let request =
+                    AnyRequest::decode(api, version, bytes(words[2])).expect("Kafka's bytes");
                 let expected = AnyResponse::decode(api, version, bytes(answer.expect("an answer")));
                 let (response, ours) = self.answer(version, &request);
                 let expected = outcome(expected.expect("Kafka's bytes"));
@@ -152,7 +161,9 @@ impl Story {
                     AnyRequest::CreateTopics(_) | AnyRequest::CreatePartitions(_) => {
                         (created(&ours, &request), created(&kafka, &request))
                     }
-                    AnyRequest::ElectLeaders(_) | AnyRequest::AssignReplicasToDirs(_) => (normal(&ours), normal(&kafka)),
+                    AnyRequest::ElectLeaders(_) | AnyRequest::AssignReplicasToDirs(_) => {
+                        (normal(&ours), normal(&kafka))
+                    }
                     _ => (in_order(&ours), in_order(&kafka)),
                 };
                 compare(start, &about, &ours, &kafka, &mut wrong);
@@ -176,7 +187,9 @@ fn compare(line: usize, about: &str, ours: &[String], kafka: &[String], wrong: &
         };
         let (kafka_only, ours_only) = (only(kafka, ours), only(ours, kafka));
         let line = line + 1;
-        wrong.push(format!("line {line}: {about}\n  kafka: {kafka_only:#?}\n  here: {ours_only:#?}"));
+        wrong.push(format!(
+            "line {line}: {about}\n  kafka: {kafka_only:#?}\n  here: {ours_only:#?}"
+        ));
     }
 }
 
@@ -235,9 +248,10 @@ fn outcome(response: AnyResponse) -> Vec<String> {
             return it.topics.iter().map(|it| format!("{} {}", it.name, it.error_code)).collect();
         }
         AnyResponse::DeleteTopics(it) => {
-            let show = |it: &quorate_protocol::messages::delete_topics_response::DeletableTopicResult| {
-                format!("{:?} {} {}", it.name, it.topic_id, it.error_code)
-            };
+            let show =
+                |it: &quorate_protocol::messages::delete_topics_response::DeletableTopicResult| {
+                    format!("{:?} {} {}", it.name, it.topic_id, it.error_code)
+                };
             return it.responses.iter().map(show).collect();
         }
         AnyResponse::CreatePartitions(it) => {
@@ -296,7 +310,8 @@ fn every_decision_is_the_one_kafka_takes() {
     }
     let shown = wrong.iter().take(6).cloned().collect::<Vec<_>>().join("\n");
     assert!(wrong.is_empty(), "{} differ of {compared:?}:\n{shown}", wrong.len());
-    for what in ["AlterPartition", "CreateTopics", "ElectLeaders", "fenced", "unfenced", "shutdown"] {
+    for what in ["AlterPartition", "CreateTopics", "ElectLeaders", "fenced", "unfenced", "shutdown"]
+    {
         assert!(compared.get(what).is_some_and(|it| *it > 10), "{what} in {compared:?}");
     }
 }

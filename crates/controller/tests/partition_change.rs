@@ -68,13 +68,14 @@ fn build(line: &Line<'_>) -> Option<PartitionChangeRecord> {
         may_lead: &|broker| live.contains(&broker),
         default_directory: &|broker| Uuid::from_u128(300 + broker as u128),
     };
-    let mut change = PartitionChange::new(&partition, Uuid::from_u128(1000), 0, &around)
-        .election(match line.0["election"] {
+    let mut change = PartitionChange::new(&partition, Uuid::from_u128(1000), 0, &around).election(
+        match line.0["election"] {
             "P" => Election::Preferred,
             "O" => Election::Online,
             "U" => Election::Unclean,
             other => panic!("election {other}"),
-        });
+        },
+    );
     if let Some(isr) = line.ids("toIsr") {
         change = change.isr(isr);
     }

@@ -39,13 +39,13 @@ fn alter(
     deletions: Vec<ScramCredentialDeletion>,
     upsertions: Vec<ScramCredentialUpsertion>,
 ) -> (Vec<Outcome>, Vec<MetadataRecord>) {
-    let request =
-        AlterUserScramCredentialsRequest { deletions, upsertions, ..Default::default() };
+    let request = AlterUserScramCredentialsRequest { deletions, upsertions, ..Default::default() };
     let (answer, records) =
         desk.decide(|env, draft, _| alter_user_scram_credentials(env, draft, &request));
-    let outcomes = answer.results.into_iter().map(|it| {
-        (it.user.into(), name(it.error_code), it.error_message.map(String::from))
-    });
+    let outcomes = answer
+        .results
+        .into_iter()
+        .map(|it| (it.user.into(), name(it.error_code), it.error_message.map(String::from)));
     (outcomes.collect(), records)
 }
 
@@ -183,10 +183,11 @@ fn credentials_are_described_without_their_keys() {
         let users = users.map(|users| users.iter().map(name).collect());
         let request = DescribeUserScramCredentialsRequest { users, ..Default::default() };
         let answer = describe_user_scram_credentials(&desk.image, &request);
-        let result = |it: &describe_user_scram_credentials_response::DescribeUserScramCredentialsResult| {
-            let infos = it.credential_infos.iter().map(|it| (it.mechanism, it.iterations));
-            (it.user.to_string(), desk::name(it.error_code), infos.collect::<Vec<_>>())
-        };
+        let result =
+            |it: &describe_user_scram_credentials_response::DescribeUserScramCredentialsResult| {
+                let infos = it.credential_infos.iter().map(|it| (it.mechanism, it.iterations));
+                (it.user.to_string(), desk::name(it.error_code), infos.collect::<Vec<_>>())
+            };
         answer.results.iter().map(result).collect::<Vec<_>>()
     };
     let u = ("u".to_owned(), "NONE", vec![(1, 4096), (2, 8192)]);

@@ -59,7 +59,8 @@ fn renewer(kind: &str, name: &str) -> CreatableRenewers {
 /// Token and secret as Kafka 4.3.0 issued them with the key `s3cret`.
 #[test]
 fn the_secret_of_a_token_is_kafkas() {
-    let expected = "koy8eOXWiCOjhjbEGGyuJNdfhKuNaRFNzZ0J8UA3M0rNmyXOemrTJTH7VzhLZ6HPDQhIFXkl51IijmoYjNjjNg==";
+    let expected =
+        "koy8eOXWiCOjhjbEGGyuJNdfhKuNaRFNzZ0J8UA3M0rNmyXOemrTJTH7VzhLZ6HPDQhIFXkl51IijmoYjNjjNg==";
     assert_eq!(base64(&token_hmac("s3cret", "bT3aR0phQw2tkvFSqjqAwQ")), expected);
 }
 
@@ -233,8 +234,10 @@ fn each_error_of_renewing_and_expiring() {
     type Change = fn(&mut Desk);
     let late: Change = |desk| desk.now.wall_ms += DAY_MS + 1;
     let stranger: Change = |desk| desk.ask_as("carol");
+    // What is different, the secret if it is not the token's, the errors of renewing and expiring.
+    type Row<'a> = (&'a [Change], Option<&'a [u8]>, &'a str, &'a str);
     #[rustfmt::skip]
-    let rows: &[(&[Change], Option<&[u8]>, &str, &str)] = &[
+    let rows: &[Row<'_>] = &[
         (&[|desk| desk.context.principal.token_authenticated = true], None, "DELEGATION_TOKEN_REQUEST_NOT_ALLOWED", "DELEGATION_TOKEN_REQUEST_NOT_ALLOWED"),
         (&[|desk| desk.ask_as("ANONYMOUS")], None, "DELEGATION_TOKEN_REQUEST_NOT_ALLOWED", "DELEGATION_TOKEN_REQUEST_NOT_ALLOWED"),
         (&[|desk| desk.config.delegation_tokens.secret_key = None], None, "DELEGATION_TOKEN_AUTH_DISABLED", "DELEGATION_TOKEN_AUTH_DISABLED"),

@@ -24,9 +24,7 @@ impl ApiKey {
     fn info(self) -> &'static ApiInfo {
         let at = APIS.binary_search_by_key(&self.id(), |info| info.key.id());
         // The table is generated from the same list as the enum.
-        at.ok()
-            .and_then(|at| APIS.get(at))
-            .expect("every API is in the table")
+        at.ok().and_then(|at| APIS.get(at)).expect("every API is in the table")
     }
 
     /// Kafka's name, as in `CreateTopics`.

@@ -104,10 +104,7 @@ fn write_response(
     correlation_id: i32,
 ) -> Result<Writer, WireError> {
     let mut w = Writer::new();
-    let header = ResponseHeader {
-        correlation_id,
-        ..Default::default()
-    };
+    let header = ResponseHeader { correlation_id, ..Default::default() };
     header.encode(&mut w, response.api_key().response_header_version(version))?;
     response.write(&mut w, version)?;
     Ok(w)

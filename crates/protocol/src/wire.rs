@@ -72,10 +72,7 @@ fn check_version<M: Message>(version: i16) -> Result<(), WireError> {
     if M::VERSIONS.contains(&version) {
         Ok(())
     } else {
-        Err(WireError::UnsupportedVersion {
-            message: M::NAME,
-            version,
-        })
+        Err(WireError::UnsupportedVersion { message: M::NAME, version })
     }
 }
 

@@ -88,16 +88,8 @@ fn header_versions_follow_the_flexible_versions() {
         (ApiKey::AlterPartition, 2, 2, 1),
         (ApiKey::BeginQuorumEpoch, 0, 1, 0),
     ] {
-        assert_eq!(
-            api.request_header_version(version),
-            request,
-            "{api} v{version}"
-        );
-        assert_eq!(
-            api.response_header_version(version),
-            response,
-            "{api} v{version}"
-        );
+        assert_eq!(api.request_header_version(version), request, "{api} v{version}");
+        assert_eq!(api.response_header_version(version), response, "{api} v{version}");
     }
 }
 
@@ -106,16 +98,10 @@ fn a_request_frame_splits_into_header_and_body() {
     // The client id keeps its old encoding in the flexible header.
     let request = AnyRequest::from(DescribeQuorumRequest::default());
     let frame = header::encode_request(&request, 2, 7, Some("me".into())).unwrap();
-    assert_eq!(
-        &frame[..],
-        b"\x00\x37\x00\x02\x00\x00\x00\x07\x00\x02me\x00\x01\x00"
-    );
+    assert_eq!(&frame[..], b"\x00\x37\x00\x02\x00\x00\x00\x07\x00\x02me\x00\x01\x00");
     let split = RequestFrame::decode(frame).unwrap();
     assert_eq!((split.api, split.version), (ApiKey::DescribeQuorum, 2));
-    assert_eq!(
-        (split.correlation_id, split.client_id.as_deref()),
-        (7, Some("me"))
-    );
+    assert_eq!((split.correlation_id, split.client_id.as_deref()), (7, Some("me")));
     assert_eq!(split.decode_body(), Ok(request));
 }
 
@@ -123,29 +109,17 @@ fn a_request_frame_splits_into_header_and_body() {
 fn odd_request_frames_are_told_apart() {
     for length in 0..8 {
         let frame = Bytes::from(vec![0; length]);
-        assert!(
-            matches!(RequestFrame::decode(frame), Err(RequestError::Header(_))),
-            "{length}"
-        );
+        assert!(matches!(RequestFrame::decode(frame), Err(RequestError::Header(_))), "{length}");
     }
     let unknown = Bytes::from_static(&[0x7f, 0xff, 0, 0, 0, 0, 0, 1, 0xff, 0xff]);
-    assert_eq!(
-        RequestFrame::decode(unknown),
-        Err(RequestError::UnknownApi(0x7fff))
-    );
+    assert_eq!(RequestFrame::decode(unknown), Err(RequestError::UnknownApi(0x7fff)));
     // A client from the future asks for ApiVersions: the header can be read, the body cannot.
     let future = Bytes::from_static(&[0, 18, 0, 99, 0, 0, 0, 1, 0xff, 0xff, 0, 1, 2, 3]);
     let frame = RequestFrame::decode(future).unwrap();
-    assert_eq!(
-        (frame.api, frame.version, frame.correlation_id),
-        (ApiKey::ApiVersions, 99, 1)
-    );
+    assert_eq!((frame.api, frame.version, frame.correlation_id), (ApiKey::ApiVersions, 99, 1));
     assert_eq!(
         frame.decode_body(),
-        Err(WireError::UnsupportedVersion {
-            message: "ApiVersionsRequest",
-            version: 99
-        })
+        Err(WireError::UnsupportedVersion { message: "ApiVersionsRequest", version: 99 })
     );
 }
 
@@ -155,20 +129,11 @@ fn responses_carry_the_correlation_id_and_report_their_errors() {
         error_code: ErrorCode::FencedLeaderEpoch.code(),
         ..Default::default()
     };
-    let topic = vote_response::TopicData {
-        partitions: vec![partition],
-        ..Default::default()
-    };
-    let response = AnyResponse::from(VoteResponse {
-        topics: vec![topic],
-        ..Default::default()
-    });
+    let topic = vote_response::TopicData { partitions: vec![partition], ..Default::default() };
+    let response = AnyResponse::from(VoteResponse { topics: vec![topic], ..Default::default() });
     assert_eq!(response.error_codes(), [0, 74]);
     let frame = header::encode_response(&response, 1, 99).unwrap();
-    assert_eq!(
-        header::decode_response(ApiKey::Vote, 1, frame),
-        Ok((99, response))
-    );
+    assert_eq!(header::decode_response(ApiKey::Vote, 1, frame), Ok((99, response)));
     let versions = AnyResponse::from(ApiVersionsResponse::default());
     let frame = header::encode_response(&versions, 3, 1).unwrap();
     assert_eq!(frame.len(), 4 + 2 + 1 + 4 + 1, "no tags in the header");
@@ -193,17 +158,11 @@ fn bad_metadata_record_frames_are_told_apart() {
     assert_eq!(decode(b"\x02\x14\x00\x00"), Err(WireError::UnknownFrame(2)));
     for key in [6, 13, 16, 30] {
         let value = Bytes::from(vec![1, key, 0, 0]);
-        assert_eq!(
-            MetadataRecord::decode_framed(value),
-            Err(WireError::UnknownRecord(key.into()))
-        );
+        assert_eq!(MetadataRecord::decode_framed(value), Err(WireError::UnknownRecord(key.into())));
     }
     assert_eq!(
         decode(b"\x01\x14\x01\x00"),
-        Err(WireError::UnsupportedVersion {
-            message: "NoOpRecord",
-            version: 1
-        })
+        Err(WireError::UnsupportedVersion { message: "NoOpRecord", version: 1 })
     );
     assert_eq!(decode(b"\x01\x14\x00\x00\x00"), Err(WireError::Trailing(1)));
     assert!(decode(b"\x01\x14\xff\xff\xff\xff\x0f").is_err());
@@ -212,25 +171,16 @@ fn bad_metadata_record_frames_are_told_apart() {
 
 #[test]
 fn unregister_controller_is_record_29() {
-    let record = MetadataRecord::from(UnregisterControllerRecord {
-        controller_id: 3,
-        ..Default::default()
-    });
-    assert_eq!(
-        (record.key(), record.name()),
-        (29, "UnregisterControllerRecord")
-    );
+    let record =
+        MetadataRecord::from(UnregisterControllerRecord { controller_id: 3, ..Default::default() });
+    assert_eq!((record.key(), record.name()), (29, "UnregisterControllerRecord"));
     let value = record.encode_framed(0).unwrap();
     assert_eq!(&value[..], [1, 29, 0, 0, 0, 0, 3, 0]);
 }
 
 #[test]
 fn a_principal_travels_with_its_version() {
-    let alice = Principal {
-        kind: "User".into(),
-        name: "alice".into(),
-        token_authenticated: true,
-    };
+    let alice = Principal { kind: "User".into(), name: "alice".into(), token_authenticated: true };
     let bytes = alice.encode().unwrap();
     assert_eq!(&bytes[..], b"\x00\x00\x05User\x06alice\x01\x00");
     assert_eq!(Principal::decode(bytes), Ok(alice.clone()));

@@ -35,10 +35,7 @@ const LARGEST_BLOCK_BYTES: usize = 512 * LONGEST_INPUT_BYTES;
 
 fn assert_no_large_block() {
     let largest = LARGEST.load(Ordering::Relaxed);
-    assert!(
-        largest <= LARGEST_BLOCK_BYTES,
-        "a block of {largest} bytes was allocated"
-    );
+    assert!(largest <= LARGEST_BLOCK_BYTES, "a block of {largest} bytes was allocated");
 }
 
 #[test]
@@ -49,12 +46,7 @@ fn every_vector_cut_short_is_an_error() {
         let step = (v.bytes.len() / 200).max(1);
         for cut in (0..v.bytes.len()).step_by(step) {
             let result = (v.info.transcode)(v.bytes.slice(..cut), v.version);
-            assert!(
-                result.is_err(),
-                "{} v{} cut at {cut}",
-                v.info.name,
-                v.version
-            );
+            assert!(result.is_err(), "{} v{} cut at {cut}", v.info.name, v.version);
         }
     }
     assert_no_large_block();
@@ -97,10 +89,7 @@ fn mutated_vectors_decode_to_something_stable_or_to_an_error() {
             }
         }
     }
-    assert!(
-        decoded > 10_000,
-        "mutations hit values as well as structure: {decoded}"
-    );
+    assert!(decoded > 10_000, "mutations hit values as well as structure: {decoded}");
     assert_no_large_block();
 }
 
@@ -112,9 +101,8 @@ fn random_bytes_never_panic() {
             for _ in 0..60 {
                 let length = prng.below(200) as usize;
                 let small = prng.chance(1, 2);
-                let bytes: Bytes = (0..length)
-                    .map(|_| prng.below(if small { 4 } else { 256 }) as u8)
-                    .collect();
+                let bytes: Bytes =
+                    (0..length).map(|_| prng.below(if small { 4 } else { 256 }) as u8).collect();
                 let _ = (info.transcode)(bytes, version);
             }
         }
@@ -167,9 +155,7 @@ fn long_runs_of_one_byte_take_bounded_memory() {
 fn versions_that_do_not_exist_are_named() {
     for info in MESSAGES {
         for version in [-1, info.versions.end() + 1, i16::MIN, i16::MAX] {
-            let text = (info.transcode)(Bytes::new(), version)
-                .unwrap_err()
-                .to_string();
+            let text = (info.transcode)(Bytes::new(), version).unwrap_err().to_string();
             assert_eq!(text, format!("{} has no version {version}", info.name));
         }
     }

@@ -22,12 +22,7 @@ fn every_vector_of_kafka_round_trips() {
             Err(e) => failures.push(format!("{} v{}: {e}", v.info.name, v.version)),
         }
     }
-    assert!(
-        failures.is_empty(),
-        "{} failures, first {}",
-        failures.len(),
-        failures[0]
-    );
+    assert!(failures.is_empty(), "{} failures, first {}", failures.len(), failures[0]);
 }
 
 #[test]
@@ -59,11 +54,7 @@ fn defaults_round_trip_at_every_version_that_can_carry_them() {
         for version in info.versions.clone() {
             let bytes = (info.encode_default)(version)
                 .unwrap_or_else(|e| panic!("{} v{version}: {e}", info.name));
-            assert!(
-                bytes.len() >= (info.min_size)(version),
-                "{} v{version}",
-                info.name
-            );
+            assert!(bytes.len() >= (info.min_size)(version), "{} v{version}", info.name);
             let again = (info.transcode)(bytes.clone(), version)
                 .unwrap_or_else(|e| panic!("{} v{version}: {e}", info.name));
             assert_eq!(again, bytes, "{} v{version}", info.name);

@@ -49,8 +49,12 @@ pub fn create_acls(
         };
     }
     // An image holds entries by id; this tells which contents exist, those of this request included.
-    let mut existing: BTreeSet<StandardAcl> =
-        draft.image().acls.iter().map(|acl| StandardAcl { id: Uuid::ZERO, ..acl.clone() }).collect();
+    let mut existing: BTreeSet<StandardAcl> = draft
+        .image()
+        .acls
+        .iter()
+        .map(|acl| StandardAcl { id: Uuid::ZERO, ..acl.clone() })
+        .collect();
     let cidr = draft.image().features.metadata_version().supports_cidr_acls();
     let start = draft.checkpoint();
     let limit = draft.len() + MAX_RECORDS_PER_USER_OP;

@@ -148,11 +148,7 @@ pub fn on_directories_offline(
 
 /// Gives partitions back to their preferred leaders, at most `max_changes` of them. True if there may
 /// be more: come back soon.
-pub fn balance_preferred_leaders(
-    env: &mut Env<'_>,
-    draft: &mut Draft,
-    max_changes: usize,
-) -> bool {
+pub fn balance_preferred_leaders(env: &mut Env<'_>, draft: &mut Draft, max_changes: usize) -> bool {
     let changes = {
         let view = ClusterView::new(draft.image(), env.config);
         let mut rules = RulesCache::new(&view);
@@ -193,7 +189,12 @@ pub fn elect_unclean(env: &mut Env<'_>, draft: &mut Draft, max: usize) -> bool {
                 let partition = draft.image().topics.partition(topic, index);
                 let partition = partition.expect("an indexed partition exists");
                 changes.extend(elections::elect(
-                    &view, partition, topic, index, rules, Election::Unclean,
+                    &view,
+                    partition,
+                    topic,
+                    index,
+                    rules,
+                    Election::Unclean,
                 ));
             }
         }

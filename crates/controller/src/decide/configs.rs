@@ -249,8 +249,7 @@ fn incremental_changes(
             operation @ (APPEND | SUBTRACT) => {
                 let verb = if operation == APPEND { "APPEND" } else { "SUBTRACT" };
                 if !is_list(resource.kind, &name) {
-                    let why =
-                        format!("Can't {verb} to key {name} because its type is not LIST.");
+                    let why = format!("Can't {verb} to key {name} because its type is not LIST.");
                     return Err(Refusal::new(ErrorCode::InvalidConfig, why));
                 }
                 let Some(value) = &config.value else {
@@ -453,10 +452,9 @@ fn set_log_levels(
             format!("Unexpected node id. Expected {own}, but received {node}"),
         ),
         Ok(_) => match configs.first() {
-            Some(it) => refuse(
-                ErrorCode::InvalidConfig,
-                format!("Logger {} does not exist!", it.name),
-            ),
+            Some(it) => {
+                refuse(ErrorCode::InvalidConfig, format!("Logger {} does not exist!", it.name))
+            }
             None => Ok(()),
         },
     }

@@ -110,7 +110,7 @@ impl View<'_> {
         match kind {
             ConfigResourceKind::Topic => {
                 topic_names::validate(name)
-                .map_err(|why| Refusal::new(ErrorCode::InvalidTopicException, why))?;
+                    .map_err(|why| Refusal::new(ErrorCode::InvalidTopicException, why))?;
                 if self.image.topics.by_name(name).is_none() {
                     return Err(Refusal::new(ErrorCode::UnknownTopicOrPartition, ""));
                 }
@@ -191,8 +191,9 @@ impl View<'_> {
         own_source: ConfigSource,
         stands_for: Vec<DescribeConfigsSynonym>,
     ) -> DescribeConfigsResourceResult {
+        let own = own.map(|it| normalised(Some(kind), it));
         let mut synonyms: Vec<DescribeConfigsSynonym> =
-            own.map(|it| origin(name, Some(it.clone()), own_source)).into_iter().collect();
+            own.map(|it| origin(name, Some(it), own_source)).into_iter().collect();
         synonyms.extend(stands_for);
         DescribeConfigsResourceResult {
             name: KStr::from_static(name),
@@ -225,7 +226,9 @@ impl View<'_> {
     fn own_settings(&self) -> Vec<DescribeConfigsResourceResult> {
         let mut names: BTreeSet<&str> = BROKER.iter().map(|def| def.name).collect();
         let set = levels(self.config, self.image);
-        names.extend(set.into_iter().flat_map(|(it, _)| it).flat_map(BTreeMap::keys).map(|it| &**it));
+        names.extend(
+            set.into_iter().flat_map(|(it, _)| it).flat_map(BTreeMap::keys).map(|it| &**it),
+        );
         names
             .into_iter()
             .map(|name| {
@@ -248,7 +251,8 @@ impl View<'_> {
         DescribeConfigsResourceResult {
             name: KStr::from(name),
             value: shown.map(|it| KStr::from(&normalised(kind, &it))),
-            read_only: !def.is_some_and(|it| it.dynamic),
+            // Kafka says so of every setting with a listener's prefix.
+            read_only: !broker_defs::find(name).is_some_and(|it| it.dynamic),
             config_source: first_source(&synonyms),
             is_sensitive,
             synonyms: if self.synonyms { synonyms } else { Vec::new() },
@@ -266,7 +270,8 @@ impl View<'_> {
         for (values, source) in levels(self.config, self.image) {
             for name in &names {
                 if let Some(value) = values.and_then(|it| it.get(*name)) {
-                    found.push(origin(name, Some(value.clone()), source));
+                    let shown = Some(value.clone()).filter(|_| !is_secret(name));
+                    found.push(origin(name, shown, source));
                 }
             }
         }
@@ -294,7 +299,7 @@ fn first_source(synonyms: &[DescribeConfigsSynonym]) -> i8 {
 fn origin(name: &str, value: Option<Str>, source: ConfigSource) -> DescribeConfigsSynonym {
     DescribeConfigsSynonym {
         name: KStr::from(name),
-        value: value.filter(|_| !is_secret(name)).as_ref().map(KStr::from),
+        value: value.as_ref().map(KStr::from),
         source: source as i8,
         ..Default::default()
     }
@@ -302,12 +307,7 @@ fn origin(name: &str, value: Option<Str>, source: ConfigSource) -> DescribeConfi
 
 /// Passwords, and whatever this release does not know and so cannot tell.
 fn is_secret(name: &str) -> bool {
-    let topic_or_group =
-        || config_defs::find(TOPIC, name).or_else(|| config_defs::find(GROUP, name)).is_some();
-    match broker_defs::find_prefixed(name) {
-        Some(def) => def.kind == ConfigType::Password,
-        None => !topic_or_group(),
-    }
+    broker_defs::find_prefixed(name).is_none_or(|def| def.kind == ConfigType::Password)
 }
 
 /// The settings that say the same in other units, best one first, and for a listener's setting the one

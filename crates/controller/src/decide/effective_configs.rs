@@ -1,8 +1,8 @@
 //! What holds where nothing, or something, was configured: a value and where it comes from.
 
-use crate::{ControllerConfig, Env};
 use crate::broker_defs;
 use crate::config_defs::{ConfigDef, ConfigType, TOPIC, parts};
+use crate::{ControllerConfig, Env};
 use quorate_metadata::{ConfigResource, Image, Str};
 use quorate_protocol::KStr;
 use quorate_protocol::messages::create_topics_response::CreatableTopicConfigs;

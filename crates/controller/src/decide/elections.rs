@@ -64,9 +64,10 @@ fn elect_named(
     for asked in request.topic_partitions.iter().flatten() {
         let mut partitions = Vec::with_capacity(asked.partitions.len());
         for index in asked.partitions.iter().copied() {
-            let outcome = find(draft.image(), &asked.topic, index).and_then(|(topic, partition)| {
-                decide(config, draft.image(), topic, partition, index, election)
-            });
+            let outcome =
+                find(draft.image(), &asked.topic, index).and_then(|(topic, partition)| {
+                    decide(config, draft.image(), topic, partition, index, election)
+                });
             if let Ok(record) = &outcome {
                 push_within(draft, limit, record)?;
             }
@@ -128,9 +129,11 @@ fn find<'a>(
     index: i32,
 ) -> Result<(&'a Topic, &'a Partition), Refusal> {
     let unknown = |what| Refusal::new(ErrorCode::UnknownTopicOrPartition, what);
-    let topic = image.topics.by_name(name).ok_or_else(|| unknown(format!("No such topic as {name}")))?;
+    let topic =
+        image.topics.by_name(name).ok_or_else(|| unknown(format!("No such topic as {name}")))?;
     let partition = image.topics.partition(topic.id, index);
-    let partition = partition.ok_or_else(|| unknown(format!("No such partition as {name}-{index}")))?;
+    let partition =
+        partition.ok_or_else(|| unknown(format!("No such partition as {name}-{index}")))?;
     Ok((topic, partition))
 }
 

@@ -45,9 +45,7 @@ pub fn alter_partition(
             .map(|partition| {
                 let outcome = match &topic {
                     None => Err(ErrorCode::UnknownTopicId),
-                    Some(topic) => {
-                        alter(env, draft, context, request.broker_id, topic, partition)
-                    }
+                    Some(topic) => alter(env, draft, context, request.broker_id, topic, partition),
                 };
                 outcome.unwrap_or_else(|error| PartitionData {
                     partition_index: partition.partition_index,

@@ -73,12 +73,7 @@ fn answer(entity: &QuotaEntity, outcome: &Result<(), Refusal>) -> response::Entr
         entity_name: name.as_ref().map(KStr::from),
         ..Default::default()
     });
-    response::EntryData {
-        error_code,
-        error_message,
-        entity: parts.collect(),
-        ..Default::default()
-    }
+    response::EntryData { error_code, error_message, entity: parts.collect(), ..Default::default() }
 }
 
 fn shown(entity: &QuotaEntity) -> String {

@@ -100,7 +100,10 @@ fn cancel(
     let rules = view.topic_rules(topic);
     let revert = Revert::of(partition);
     if revert.replicas.is_empty() {
-        let why = format!("Unable to revert the reassignment of {}:{index}: all its replicas are being added.", topic.name);
+        let why = format!(
+            "Unable to revert the reassignment of {}:{index}: all its replicas are being added.",
+            topic.name
+        );
         return Err(Refusal::new(ErrorCode::InvalidReplicaAssignment, why));
     }
     if revert.unclean && !rules.unclean_election {
@@ -169,7 +172,11 @@ fn refuse_all(
     let refused = Err::<(), _>(refusal.clone());
     let responses = request.topics.iter().map(|topic| ReassignableTopicResponse {
         name: topic.name.clone(),
-        partitions: topic.partitions.iter().map(|it| result(it.partition_index, &refused)).collect(),
+        partitions: topic
+            .partitions
+            .iter()
+            .map(|it| result(it.partition_index, &refused))
+            .collect(),
         ..Default::default()
     });
     AlterPartitionReassignmentsResponse {

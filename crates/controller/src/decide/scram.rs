@@ -161,9 +161,8 @@ fn credential(upsertion: &ScramCredentialUpsertion) -> UserScramCredentialRecord
 }
 
 fn mechanism(number: i8) -> Result<ScramMechanism, Refusal> {
-    ScramMechanism::from_i8(number).ok_or_else(|| {
-        Refusal::new(ErrorCode::UnsupportedSaslMechanism, "Unknown SCRAM mechanism")
-    })
+    ScramMechanism::from_i8(number)
+        .ok_or_else(|| Refusal::new(ErrorCode::UnsupportedSaslMechanism, "Unknown SCRAM mechanism"))
 }
 
 /// Lists who has credentials of which mechanism, without the keys. Kafka's controllers advertise this API
@@ -200,7 +199,8 @@ pub fn describe_user_scram_credentials(
     } else {
         let of_user = |(user, times): (&&KStr, &u32)| match known.get(*user) {
             _ if *times > 1 => {
-                let why = format!("Cannot describe SCRAM credentials for the same user twice: {user}");
+                let why =
+                    format!("Cannot describe SCRAM credentials for the same user twice: {user}");
                 result(user, Some(Refusal::new(ErrorCode::DuplicateResource, why)), Vec::new())
             }
             None => {

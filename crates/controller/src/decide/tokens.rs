@@ -8,7 +8,8 @@ use quorate_base::Uuid;
 use quorate_metadata::{DelegationToken, Image, Str};
 use quorate_protocol::messages::{
     CreateDelegationTokenRequest, CreateDelegationTokenResponse, DescribeDelegationTokenResponse,
-    ExpireDelegationTokenRequest, ExpireDelegationTokenResponse, RenewDelegationTokenRequest, RenewDelegationTokenResponse,
+    ExpireDelegationTokenRequest, ExpireDelegationTokenResponse, RenewDelegationTokenRequest,
+    RenewDelegationTokenResponse,
 };
 use quorate_protocol::records::RemoveDelegationTokenRecord;
 use quorate_protocol::{ErrorCode, KStr, MetadataRecord};
@@ -42,18 +43,18 @@ pub fn create_delegation_token(
         token_requester_principal_name: KStr::from(&requester.name),
         ..Default::default()
     };
-    let refused = check_asker(env, draft.image(), context, &owner).map_err(|error| {
+    let refused = check_asker(env, draft.image(), context, &owner).inspect_err(|_| {
         response.issue_timestamp_ms = -1;
         response.expiry_timestamp_ms = -1;
         response.max_timestamp_ms = -1;
-        error
     });
-    let secret = refused.and_then(|()| secret(env, draft.image())).and_then(|secret| {
-        match request.renewers.iter().all(|it| it.principal_type == "User") {
-            true => Ok(secret),
-            false => Err(ErrorCode::InvalidPrincipalType),
-        }
-    });
+    let secret =
+        refused.and_then(|()| secret(env, draft.image())).and_then(|secret| {
+            match request.renewers.iter().all(|it| it.principal_type == "User") {
+                true => Ok(secret),
+                false => Err(ErrorCode::InvalidPrincipalType),
+            }
+        });
     let secret = match secret {
         Ok(secret) => secret,
         Err(error) => {

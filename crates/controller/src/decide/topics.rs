@@ -53,8 +53,8 @@ pub fn create_topics(
     let mut results = Vec::with_capacity(request.topics.len());
     for topic in &wanted {
         let before_topic = draft.checkpoint();
-        let created = check_name(&existing, &topic.name)
-            .and_then(|()| create(env, draft, context, topic));
+        let created =
+            check_name(&existing, &topic.name).and_then(|()| create(env, draft, context, topic));
         if draft.len() > limit {
             draft.rollback(before);
             return refuse_all(request, &Refusal::too_many_records());
@@ -124,7 +124,8 @@ fn create(
         true => place(env, draft, topic)?,
         false => place_by_hand(env, draft, topic)?,
     };
-    let mut result = CreatableTopicResult { name, topic_id, ..Default::default() };
+    let mut result =
+        CreatableTopicResult { name, topic_id, error_message: None, ..Default::default() };
     let resource = Resource::Topic(&topic.name);
     if env.authorize(draft.image(), context, Operation::DescribeConfigs, resource) {
         result.num_partitions = placed.len() as i32;
@@ -146,7 +147,8 @@ fn create(
 
 fn set_configs(env: &Env<'_>, draft: &mut Draft, topic: &CreatableTopic) -> Result<(), Refusal> {
     let is_null = |it: &&CreatableTopicConfig| it.value.is_none();
-    let nulls: Vec<&str> = topic.configs.iter().filter(is_null).map(|it| it.name.as_str()).collect();
+    let nulls: Vec<&str> =
+        topic.configs.iter().filter(is_null).map(|it| it.name.as_str()).collect();
     if !nulls.is_empty() {
         let why = format!("Null value not supported for topic configs: {}", nulls.join(","));
         return Err(Refusal::new(ErrorCode::InvalidConfig, why));
@@ -208,7 +210,8 @@ fn place_by_hand(
     topic: &CreatableTopic,
 ) -> Result<Placed, Refusal> {
     let given_too = |what: &str| {
-        let why = format!("A manual partition assignment was specified, but {what} was not set to -1.");
+        let why =
+            format!("A manual partition assignment was specified, but {what} was not set to -1.");
         Err(Refusal::new(ErrorCode::InvalidRequest, why))
     };
     if topic.replication_factor != -1 {
@@ -224,7 +227,9 @@ fn place_by_hand(
     for assignment in &topic.assignments {
         let index = assignment.partition_index;
         if placed.contains_key(&index) {
-            return refuse(format!("Found multiple manual partition assignments for partition {index}"));
+            return refuse(format!(
+                "Found multiple manual partition assignments for partition {index}"
+            ));
         }
         let replicas = &assignment.broker_ids;
         placement::validate_manual(&view, replicas, factor)?;
@@ -276,7 +281,12 @@ pub fn delete_topics(
     context: &RequestContext,
     request: &DeleteTopicsRequest,
 ) -> DeleteTopicsResponse {
-    if env.config.static_settings.get("delete.topic.enable").is_some_and(|it| &**it == "false") {
+    if env
+        .config
+        .static_settings
+        .get("delete.topic.enable")
+        .is_some_and(|it| it.trim().eq_ignore_ascii_case("false"))
+    {
         return deletion_disabled(context, request);
     }
     let before = draft.checkpoint();

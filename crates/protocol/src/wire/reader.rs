@@ -54,10 +54,7 @@ impl Reader {
     fn advance(&mut self, n: usize) -> Result<usize, WireError> {
         let remaining = self.remaining();
         if n > remaining {
-            return Err(WireError::Truncated {
-                needed: n,
-                remaining,
-            });
+            return Err(WireError::Truncated { needed: n, remaining });
         }
         let start = self.at;
         self.at += n;
@@ -67,10 +64,7 @@ impl Reader {
     fn fixed<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
         let start = self.advance(N)?;
         let slice = self.frame.get(start..).and_then(|s| s.first_chunk::<N>());
-        slice.copied().ok_or(WireError::Truncated {
-            needed: N,
-            remaining: 0,
-        })
+        slice.copied().ok_or(WireError::Truncated { needed: N, remaining: 0 })
     }
 
     /// The next `n` bytes as a slice of the frame.
@@ -174,11 +168,7 @@ impl Reader {
         flex: bool,
         fallback: impl FnOnce(&mut Reader) -> Result<i64, WireError>,
     ) -> Result<Option<usize>, WireError> {
-        let length = if flex {
-            i64::from(self.uvarint()?) - 1
-        } else {
-            fallback(self)?
-        };
+        let length = if flex { i64::from(self.uvarint()?) - 1 } else { fallback(self)? };
         match usize::try_from(length) {
             Ok(length) if length <= i32::MAX as usize => Ok(Some(length)),
             Err(_) if length == -1 => Ok(None),
@@ -189,19 +179,13 @@ impl Reader {
     /// A string that may be null where `nullable`.
     pub fn opt_string(&mut self, flex: bool, nullable: bool) -> Result<Option<KStr>, WireError> {
         let Some(length) = self.length(flex, |r| r.i16().map(i64::from))? else {
-            return if nullable {
-                Ok(None)
-            } else {
-                Err(WireError::NullNotAllowed)
-            };
+            return if nullable { Ok(None) } else { Err(WireError::NullNotAllowed) };
         };
         if length > MAX_STRING_BYTES {
             return Err(WireError::BadLength(length as i64));
         }
         let bytes = self.slice(length)?;
-        KStr::from_utf8(bytes)
-            .map(Some)
-            .map_err(|_| WireError::BadUtf8)
+        KStr::from_utf8(bytes).map(Some).map_err(|_| WireError::BadUtf8)
     }
 
     /// A string.
@@ -233,11 +217,7 @@ impl Reader {
         mut element: impl FnMut(&mut Reader) -> Result<T, WireError>,
     ) -> Result<Option<Vec<T>>, WireError> {
         let Some(count) = self.length(flex, |r| r.i32().map(i64::from))? else {
-            return if nullable {
-                Ok(None)
-            } else {
-                Err(WireError::NullNotAllowed)
-            };
+            return if nullable { Ok(None) } else { Err(WireError::NullNotAllowed) };
         };
         if count.saturating_mul(min_size.max(1)) > self.remaining() {
             return Err(WireError::BadLength(count as i64));
@@ -257,8 +237,7 @@ impl Reader {
         min_size: usize,
         element: impl FnMut(&mut Reader) -> Result<T, WireError>,
     ) -> Result<Vec<T>, WireError> {
-        self.opt_array(flex, false, min_size, element)
-            .map(Option::unwrap_or_default)
+        self.opt_array(flex, false, min_size, element).map(Option::unwrap_or_default)
     }
 
     /// An array of structs that may be null where `nullable`.
@@ -268,15 +247,12 @@ impl Reader {
         nullable: bool,
         version: i16,
     ) -> Result<Option<Vec<T>>, WireError> {
-        self.opt_array(flex, nullable, T::min_size(version), |r| {
-            T::read(r, version)
-        })
+        self.opt_array(flex, nullable, T::min_size(version), |r| T::read(r, version))
     }
 
     /// An array of structs.
     pub fn structs<T: Struct>(&mut self, flex: bool, version: i16) -> Result<Vec<T>, WireError> {
-        self.opt_structs(flex, false, version)
-            .map(Option::unwrap_or_default)
+        self.opt_structs(flex, false, version).map(Option::unwrap_or_default)
     }
 
     /// An array of strings that may be null where `nullable`.
@@ -302,11 +278,7 @@ impl Reader {
         if !nullable {
             return T::read(self, version).map(Some);
         }
-        if self.i8()? < 0 {
-            Ok(None)
-        } else {
-            T::read(self, version).map(Some)
-        }
+        if self.i8()? < 0 { Ok(None) } else { T::read(self, version).map(Some) }
     }
 
     /// A section of tagged fields. `field` reads the value of a tag it knows and says whether it did.
@@ -321,10 +293,7 @@ impl Reader {
             let size = self.uvarint()? as usize;
             let remaining = self.remaining();
             if size > remaining {
-                return Err(WireError::Truncated {
-                    needed: size,
-                    remaining,
-                });
+                return Err(WireError::Truncated { needed: size, remaining });
             }
             let outer = std::mem::replace(&mut self.end, self.at + size);
             if field(self, tag)? {

@@ -25,9 +25,7 @@ impl UnknownTags {
 
     /// Tags in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &Bytes)> {
-        self.0
-            .iter()
-            .flat_map(|tags| tags.by_tag.iter().map(|(tag, value)| (*tag, value)))
+        self.0.iter().flat_map(|tags| tags.by_tag.iter().map(|(tag, value)| (*tag, value)))
     }
 
     /// An error if there are any: this version of the message has no place for them.

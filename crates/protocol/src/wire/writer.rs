@@ -317,12 +317,7 @@ impl Writer {
         // Room for the count, which is known at the end.
         self.u8(0);
         self.in_tags += 1;
-        let mut section = TagSection {
-            w: self,
-            unknown,
-            next_tag: 0,
-            count: 0,
-        };
+        let mut section = TagSection { w: self, unknown, next_tag: 0, count: 0 };
         known(&mut section)?;
         section.unknown_below(None)?;
         let count = section.count;
@@ -384,8 +379,7 @@ impl TagSection<'_> {
             }
             self.count += 1;
             self.w.uvarint(tag);
-            self.w
-                .uvarint(u32::try_from(value.len()).map_err(|_| WireError::BadLength(i64::MAX))?);
+            self.w.uvarint(u32::try_from(value.len()).map_err(|_| WireError::BadLength(i64::MAX))?);
             self.w.raw(value);
         }
         Ok(())
