@@ -390,13 +390,6 @@ impl Node {
             RaftAction::KraftVersionUpgrade { token, error, message } => {
                 self.on_kraft_version_upgrade(now, token.0, error, message)
             }
-            RaftAction::Log { level, message } => {
-                let level = match level {
-                    quorate_raft::LogLevel::Info => LogLevel::Info,
-                    quorate_raft::LogLevel::Warn => LogLevel::Warn,
-                };
-                out.push(Action::Log { level, message });
-            }
             RaftAction::ShutdownComplete => out.push(Action::ShutdownComplete),
         }
     }
