@@ -183,7 +183,6 @@ fn quorum_state_is_written_as_java_writes_it() {
         leader_id: None,
         voted: Some(ReplicaKey { id: 2, directory_id: Some(Uuid::from_u128(500)) }),
         voters: vec![1, 2],
-        recovering: false,
     };
     assert_eq!(
         quorum_state_text(&state, QuorumStateVersion::V0),
@@ -213,7 +212,6 @@ fn the_vote_survives_the_loss_of_either_home_and_the_larger_one_wins() {
         leader_id,
         voted: voted.map(|id| ReplicaKey { id, directory_id: Some(Uuid::from_u128(700)) }),
         voters: Vec::new(),
-        recovering: false,
     };
     let quorum_state = Path::new("/__cluster_metadata-0/quorum-state");
     assert_eq!(votes.load().unwrap(), None);
