@@ -12,9 +12,11 @@ mod event;
 mod node;
 mod registration;
 mod tail;
+mod view;
 
 pub use action::{Action, LogAppend, LogLevel, PeerAddress};
 pub use config::{NodeConfig, Recovered, SnapshotPolicy};
 pub use event::{Event, RpcId, Token};
 pub use node::{Node, Status};
 pub use quorate_raft::RpcFailure;
+pub use view::QuorumView;

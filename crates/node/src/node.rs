@@ -390,12 +390,22 @@ impl Node {
             RaftAction::KraftVersionUpgrade { token, error, message } => {
                 self.on_kraft_version_upgrade(now, token.0, error, message)
             }
+            RaftAction::Log { level, message } => {
+                let level = match level {
+                    quorate_raft::LogLevel::Info => LogLevel::Info,
+                    quorate_raft::LogLevel::Warn => LogLevel::Warn,
+                };
+                out.push(Action::Log { level, message });
+            }
             RaftAction::ShutdownComplete => out.push(Action::ShutdownComplete),
         }
     }
 
     fn on_controller_action(&mut self, now: Now, action: ControllerAction, out: &mut Vec<Action>) {
         match action {
+            // Raft may have given leadership up since this was decided, in the very step that took the
+            // decision before it: the controller has forgotten it and answered already.
+            ControllerAction::Append { .. } if !self.is_active() => {}
             ControllerAction::Append { records } => self.append(now, &records),
             ControllerAction::Respond { token, response } => {
                 out.push(Action::Respond { token, response })

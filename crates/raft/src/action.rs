@@ -121,8 +121,24 @@ pub enum Action {
         /// Why not.
         message: Option<String>,
     },
+    /// A line for the operator: what, about which peer, and why.
+    Log {
+        /// How loud.
+        level: LogLevel,
+        /// The line.
+        message: String,
+    },
     /// Nothing more will be done: the process may end.
     ShutdownComplete,
+}
+
+/// How loud a line for the operator is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogLevel {
+    /// Normal life.
+    Info,
+    /// Somebody should look.
+    Warn,
 }
 
 /// A record batch with what the log needs to know of it.

@@ -44,6 +44,9 @@ pub struct Config {
     pub kraft_version_range: (u16, u16),
     /// Seeds jitter and election timeouts.
     pub seed: u64,
+    /// A bug put in on purpose.
+    #[cfg(feature = "mutants")]
+    pub mutant: Option<crate::Mutant>,
 }
 
 impl Config {
@@ -69,6 +72,8 @@ impl Config {
             is_controller: true,
             kraft_version_range: (0, 1),
             seed: 0,
+            #[cfg(feature = "mutants")]
+            mutant: None,
         }
     }
 
@@ -121,4 +126,7 @@ pub struct ElectionState {
     pub voters: Vec<NodeId>,
     /// Version of the file to be written: 0 at kraft.version 0, else 1.
     pub data_version: u16,
+    /// True from the start on an empty disk until this voter knows that it has forgotten nothing
+    /// that binds it (`recovery.rs`). Kept in the second home only: Kafka's file has no place.
+    pub recovering: bool,
 }

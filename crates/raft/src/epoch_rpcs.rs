@@ -150,13 +150,13 @@ impl Raft {
             _ => None,
         };
         let Some(partition) = partition else {
-            self.peers.failed(&call.to, cx.now.time);
+            self.refuse_outcome(cx, call, &result);
             return self.tell_again_after_pause(cx, call);
         };
         if partition.error_code == 0 {
             self.peers.succeeded(&call.to);
         } else {
-            self.peers.failed(&call.to, cx.now.time);
+            self.refuse_error(cx, call, partition.error_code);
         }
         self.learn(cx, partition.leader_epoch, Some(partition.leader_id), Vec::new());
     }
@@ -348,7 +348,7 @@ impl Raft {
             _ => None,
         };
         let Some(partition) = partition else {
-            return self.peers.failed(&call.to, cx.now.time);
+            return self.refuse_outcome(cx, call, &result);
         };
         self.peers.succeeded(&call.to);
         if let (RoleState::Resigned(state), Some(id)) = (&mut self.role, call.to.node) {

@@ -99,8 +99,9 @@ pub enum Event {
     Timeout,
     /// The process is to end: a leader hands over. `Action::ShutdownComplete` follows.
     Shutdown,
-    /// Leader only (ignored otherwise): resign and name `to` (or, if `None`, the voter with the most
-    /// complete log) as the preferred successor.
+    /// Leader only (ignored otherwise): resign and name `to` as the preferred successor, as soon as it
+    /// has caught up; if it has not within the request timeout, nothing changes. `None`: resign at
+    /// once and name the voter with the most complete log.
     TransferLeader {
         /// The wanted leader.
         to: Option<NodeId>,

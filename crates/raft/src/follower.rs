@@ -1,6 +1,7 @@
 //! Looking for a leader, following it, and doubting it.
 
 use crate::answers::TOPIC;
+use crate::mutant::mutated;
 use crate::peers::{Outstanding, Purpose};
 use crate::raft::{Cx, Raft};
 use crate::role::{Follower, RoleState};
@@ -40,7 +41,7 @@ impl Raft {
                 && self.peers.is_ready(to, cx.now.time)
             {
                 self.discovery_turn = at + 1;
-                let request = self.fetch_request(Duration::ZERO);
+                let request = self.fetch_request(Duration::ZERO, self.may_acknowledge());
                 self.send(cx, to.clone(), Purpose::Fetch, request);
                 return;
             }
@@ -67,8 +68,10 @@ impl Raft {
         places
     }
 
-    fn fetch_request(&self, max_wait: Duration) -> PeerRequest {
+    /// Under this replica's name, or anonymously: then the leader counts nothing.
+    pub(crate) fn fetch_request(&self, max_wait: Duration, named: bool) -> PeerRequest {
         let end = self.log.end();
+        let (replica_id, directory) = self.fetch_name(named);
         let partition = FetchPartition {
             partition: 0,
             current_leader_epoch: self.epoch,
@@ -76,13 +79,13 @@ impl Raft {
             last_fetched_epoch: end.epoch,
             log_start_offset: self.log.start(),
             partition_max_bytes: 0,
-            replica_directory_id: self.config.directory_id,
+            replica_directory_id: directory,
             high_watermark: self.high_watermark.unwrap_or(-1),
             ..Default::default()
         };
         PeerRequest::Fetch(FetchRequest {
             cluster_id: Some(self.config.cluster_id.as_str().into()),
-            replica_state: ReplicaState { replica_id: self.config.node_id, ..Default::default() },
+            replica_state: ReplicaState { replica_id, ..Default::default() },
             max_wait_ms: i32::try_from(max_wait.as_millis()).unwrap_or(i32::MAX),
             min_bytes: 0,
             max_bytes: i32::try_from(self.config.fetch_max_bytes).unwrap_or(i32::MAX),
@@ -93,6 +96,10 @@ impl Raft {
             }],
             ..Default::default()
         })
+    }
+
+    pub(crate) fn fetch_name(&self, named: bool) -> (NodeId, Uuid) {
+        if named { (self.config.node_id, self.config.directory_id) } else { (-1, Uuid::ZERO) }
     }
 
     pub(crate) fn poll_follower(&mut self, cx: &mut Cx) {
@@ -139,7 +146,7 @@ impl Raft {
                 self.send(cx, to, Purpose::FetchSnapshot, request);
             }
             None => {
-                let request = self.fetch_request(MAX_WAIT);
+                let request = self.fetch_request(MAX_WAIT, self.may_acknowledge());
                 self.send(cx, to, Purpose::Fetch, request);
             }
         }
@@ -151,7 +158,21 @@ impl Raft {
             return None;
         }
         let (_, fetch) = self.peers.outstanding(Purpose::Fetch)?;
-        Some((fetch.sent + OVERDUE).max(self.calm_until))
+        // All followers' fetches were sent when the last one was answered: at the same moment.
+        let turn = fetch.to.node.map_or(Duration::ZERO, |leader| self.own_turn(leader));
+        Some((fetch.sent + OVERDUE + turn).max(self.calm_until))
+    }
+
+    /// The voters left without a leader ask one after the other, in the order of their ids, so that
+    /// their votes do not split.
+    fn own_turn(&self, leader: NodeId) -> Duration {
+        let me = self.config.node_id;
+        let rank = self.voters().iter().filter(|v| v.key.id != leader && v.key.id < me).count();
+        self.turn_length() * u32::try_from(rank).unwrap_or(u32::MAX)
+    }
+
+    fn turn_length(&self) -> Duration {
+        self.config.retry_backoff.max(Duration::from_millis(10))
     }
 
     /// Fast suspicion needs pre-votes that all voters understand: a real vote would disturb.
@@ -172,16 +193,12 @@ impl Raft {
         [lost, suspect, overdue].into_iter().flatten().min()
     }
 
-    /// The leader's process is probably gone: ask the other voters soon. They ask one after the
-    /// other, in the order of their ids, so that their votes do not split.
+    /// The leader's process is probably gone: ask the other voters soon.
     pub(crate) fn peer_down(&mut self, cx: &mut Cx, node: NodeId) {
         if !self.may_doubt() {
             return;
         }
-        let me = self.config.node_id;
-        let rank = self.voters().iter().filter(|v| v.key.id != node && v.key.id < me).count();
-        let slot = self.config.retry_backoff.max(Duration::from_millis(10));
-        let pause = slot * u32::try_from(rank).unwrap_or(u32::MAX) + self.jitter(slot / 2);
+        let pause = self.own_turn(node) + self.jitter(self.turn_length() / 2);
         let at = (cx.now.time + pause).max(self.calm_until);
         if let RoleState::Follower(state) = &mut self.role
             && state.leader == node
@@ -210,10 +227,10 @@ impl Raft {
                 }
                 return;
             }
-            _ => return self.leader_call_failed(cx, call),
+            other => return self.refuse_outcome(cx, call, &other),
         };
         let Some(partition) = only_partition(&response) else {
-            return self.leader_call_failed(cx, call);
+            return self.refuse_outcome(cx, call, &Ok(PeerResponse::Fetch(response)));
         };
         let leader = partition.current_leader.leader_id;
         let endpoints = self.endpoints_on_default_listener(
@@ -227,7 +244,7 @@ impl Raft {
             return;
         }
         if partition.error_code != 0 {
-            return self.leader_call_failed(cx, call);
+            return self.refuse_error(cx, call, partition.error_code);
         }
         let RoleState::Follower(state) = &mut self.role else {
             return self.peers.failed(&call.to, cx.now.time);
@@ -237,16 +254,18 @@ impl Raft {
         }
         state.fetch_deadline = cx.now.time + self.config.fetch_timeout;
         state.has_fetched = true;
+        state.last_fetch = Some(cx.now.time);
+        let theirs = Some(partition.high_watermark).filter(|offset| *offset >= 0);
+        state.leader_high_watermark = theirs.or(state.leader_high_watermark);
         state.suspect_at = None;
-        if self.take_fetched(cx, partition) {
-            self.peers.succeeded(&call.to);
-        } else {
-            self.leader_call_failed(cx, call);
+        match self.take_fetched(cx, partition) {
+            Ok(()) => self.peers.succeeded(&call.to),
+            Err(why) => self.refuse_answer(cx, call, &why),
         }
     }
 
-    /// Puts an answer without error to use. False if it makes no sense.
-    fn take_fetched(&mut self, cx: &mut Cx, partition: &PartitionData) -> bool {
+    /// Puts an answer without error to use; or says why it makes no sense.
+    fn take_fetched(&mut self, cx: &mut Cx, partition: &PartitionData) -> Result<(), String> {
         let (diverging, snapshot) = (&partition.diverging_epoch, &partition.snapshot_id);
         if diverging.epoch >= 0 || diverging.end_offset >= 0 {
             let at = OffsetAndEpoch { offset: diverging.end_offset, epoch: diverging.epoch };
@@ -256,10 +275,13 @@ impl Raft {
             let id = OffsetAndEpoch { offset: snapshot.end_offset, epoch: snapshot.epoch };
             let known = self.high_watermark.unwrap_or(0);
             if id.offset <= 0 || id.epoch < 0 || id.epoch > self.epoch || id.offset < known {
-                return false;
+                return Err(format!(
+                    "it offers a snapshot at {id}; {known} is committed here, in epoch {} or before",
+                    self.epoch
+                ));
             }
             self.begin_download(id);
-            return true;
+            return Ok(());
         }
         let records = partition.records.clone().unwrap_or_default();
         let ok = self.append_fetched(cx, records);
@@ -273,26 +295,39 @@ impl Raft {
         ok
     }
 
-    fn truncate_to_agree(&mut self, cx: &mut Cx, theirs: OffsetAndEpoch) -> bool {
+    fn truncate_to_agree(&mut self, cx: &mut Cx, theirs: OffsetAndEpoch) -> Result<(), String> {
         if theirs.offset < 0 || theirs.epoch < 0 {
-            return false;
+            return Err(format!("it names {theirs} as the point where the logs part"));
         }
-        let point = self.log.truncation_point(theirs);
-        if point >= self.log.end().offset || self.high_watermark.is_some_and(|hw| point < hw) {
+        let mut point = self.log.truncation_point(theirs);
+        if mutated!(self, TruncatesBelowHighWatermark) {
+            point = self.log.start();
+        } else if point >= self.log.end().offset || self.high_watermark.is_some_and(|hw| point < hw)
+        {
             // What is committed is never given up: a leader that asks for it has lost data.
-            return false;
+            let known = self.high_watermark.unwrap_or(0);
+            return Err(format!(
+                "its log parts from ours at {theirs}, ours ends at {} and is committed below {known}: \
+                 if that is below it, the leader has lost data",
+                self.log.end()
+            ));
         }
         self.log.truncate(point);
         self.history.truncate(point);
         cx.push(Action::TruncateLog { to: self.log.end() });
-        true
+        Ok(())
     }
 
     /// Appends what follows the log and stops at the first batch that does not.
-    fn append_fetched(&mut self, cx: &mut Cx, records: Bytes) -> bool {
-        for batch in batches(records) {
-            // A batch may be cut at the end of an answer; the next fetch brings it whole.
-            let Ok(batch) = batch else { break };
+    fn append_fetched(&mut self, cx: &mut Cx, records: Bytes) -> Result<(), String> {
+        for (whole, batch) in batches(records).enumerate() {
+            let batch = match batch {
+                Ok(batch) => batch,
+                // A batch may be cut at the end of an answer; the next fetch brings it whole. The
+                // first one never is.
+                Err(_) if whole > 0 => break,
+                Err(error) => return Err(format!("its first batch cannot be read: {error}")),
+            };
             let epoch = batch.header.partition_leader_epoch;
             let end = self.log.end();
             if batch.last_offset() < end.offset {
@@ -303,13 +338,20 @@ impl Raft {
                 && epoch <= self.epoch
                 && batch.verify().is_ok();
             if !follows {
-                return false;
+                return Err(format!(
+                    "its batch at offset {} epoch {epoch} does not follow the log's end at {end} in \
+                     epoch {}, or is damaged",
+                    batch.base_offset(),
+                    self.epoch
+                ));
             }
             let mut controls: Vec<(Offset, ControlRecord)> = Vec::new();
             if batch.is_control() {
                 match control_records(&batch) {
                     Ok(records) => controls = records,
-                    Err(_) => return false,
+                    Err(error) => {
+                        return Err(format!("its control batch cannot be read: {error}"));
+                    }
                 }
             }
             for (offset, record) in &controls {
@@ -325,7 +367,7 @@ impl Raft {
             };
             self.append(cx, appended);
         }
-        true
+        Ok(())
     }
 }
 

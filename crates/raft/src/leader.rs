@@ -1,6 +1,7 @@
 //! The leader: its own appends, the high watermark, check-quorum, and giving up.
 
 use crate::config::Config;
+use crate::mutant::mutated;
 use crate::peers::Purpose;
 use crate::quorum::majority_offset;
 use crate::raft::{Cx, Raft};
@@ -38,6 +39,17 @@ pub(crate) struct LeaderState {
     pub check_quorum_at: Time,
     /// The change of the voter set under way.
     pub change: Option<VoterChange>,
+    /// The voter that is to lead, once it has caught up.
+    pub handover: Option<Handover>,
+}
+
+/// A transfer of leadership that waits for its successor (Raft thesis §3.10).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Handover {
+    to: NodeId,
+    /// The log's end when it was asked for: the least that the successor must have.
+    end: Offset,
+    deadline: Time,
 }
 
 /// How far another replica is.
@@ -105,6 +117,7 @@ impl Raft {
             fetched: BTreeSet::new(),
             check_quorum_at: now + check_quorum_period(&self.config),
             change: None,
+            handover: None,
         };
         self.enter_leader(cx, state);
         cx.push(Action::BecameLeader { epoch: self.epoch, start_offset });
@@ -200,7 +213,12 @@ impl Raft {
     fn follow_voter_set(&mut self, cx: &mut Cx) {
         let others = self.other_voters();
         let set = self.voters().clone();
+        let period = check_quorum_period(&self.config);
         if let RoleState::Leader(state) = &mut self.role {
+            if state.voters.is_empty() {
+                // Alone until now, nobody had to be in touch: the first other voter gets its time.
+                state.check_quorum_at = cx.now.time + period;
+            }
             let gone: Vec<NodeId> = state
                 .voters
                 .iter()
@@ -245,6 +263,7 @@ impl Raft {
         progress.fetched(cx, key, fetch_offset, leader_end);
         if is_voter {
             self.advance_leader_high_watermark(cx);
+            self.poll_handover(cx);
         } else {
             self.observer_fetched(cx, key);
         }
@@ -285,12 +304,18 @@ impl Raft {
                 state.voters.get(&voter.key.id).and_then(|p| p.end)
             }
         });
-        let Some(reached) = majority_offset(ends.collect()) else {
+        let mut ends: Vec<Option<Offset>> = ends.collect();
+        if mutated!(self, MinorityCommits) {
+            ends.push(Some(Offset::MAX));
+            ends.push(Some(Offset::MAX));
+        }
+        let Some(reached) = majority_offset(ends) else {
             return;
         };
         // A fetch offset is checked against the log before it counts, but not beyond its end.
         let reached = reached.min(self.log.end().offset);
-        if reached <= state.start_offset || self.high_watermark.is_some_and(|hw| reached <= hw) {
+        let own_epoch = reached > state.start_offset || mutated!(self, OwnEpochRuleDropped);
+        if !own_epoch || self.high_watermark.is_some_and(|hw| reached <= hw) {
             return;
         }
         self.high_watermark = Some(reached);
@@ -313,6 +338,7 @@ impl Raft {
     pub(crate) fn poll_leader(&mut self, cx: &mut Cx) {
         let now = cx.now.time;
         self.poll_voter_change(cx);
+        self.poll_handover(cx);
         let RoleState::Leader(state) = &mut self.role else {
             return;
         };
@@ -354,7 +380,8 @@ impl Raft {
             .map(|(_, p)| (p.begin_epoch_at, "tell a silent voter who leads"))
             .min();
         let change = state.change.as_ref().map(|c| (c.deadline, "give up the voter change"));
-        [check, begin, change].into_iter().flatten().min()
+        let handover = state.handover.map(|h| (h.deadline, "end the wait for a successor"));
+        [check, begin, change, handover].into_iter().flatten().min()
     }
 
     /// The other voters, most complete log first; `wanted` before all.
@@ -367,7 +394,51 @@ impl Raft {
         voters.iter().map(|p| p.key).collect()
     }
 
+    /// An administrator's wish: hand over to that voter, as soon as it has caught up.
     pub(crate) fn transfer_leader(&mut self, cx: &mut Cx, to: Option<NodeId>) {
+        let Some(to) = to else {
+            return self.hand_over(cx, None);
+        };
+        let deadline = cx.now.time + self.config.request_timeout;
+        let end = self.log.end().offset;
+        let RoleState::Leader(state) = &mut self.role else {
+            return;
+        };
+        if state.voters.contains_key(&to) {
+            state.handover = Some(Handover { to, end, deadline });
+        } else if to != self.config.node_id {
+            let voters = self.voters().ids();
+            self.warn(
+                cx,
+                format!("leadership stays here: {to} is not one of the voters {voters:?}"),
+            );
+        }
+    }
+
+    /// Hands over at once if the successor has the whole log. Under a steady stream of appends it is
+    /// always a little behind: when the wait is over, what there was at the beginning is enough.
+    fn poll_handover(&mut self, cx: &mut Cx) {
+        let RoleState::Leader(state) = &mut self.role else {
+            return;
+        };
+        let Some(handover) = state.handover else { return };
+        let end = state.voters.get(&handover.to).and_then(|p| p.end).unwrap_or(0);
+        let over = cx.now.time >= handover.deadline;
+        if end >= self.log.end().offset || (over && end >= handover.end) {
+            self.hand_over(cx, Some(handover.to));
+        } else if over {
+            state.handover = None;
+            let (to, want) = (handover.to, handover.end);
+            let text = format!(
+                "leadership stays here: voter {to} has not caught up in time; its log ends at \
+                 {end}, and {want} is needed"
+            );
+            self.warn(cx, text);
+        }
+    }
+
+    /// Resigns and names successors.
+    pub(crate) fn hand_over(&mut self, cx: &mut Cx, to: Option<NodeId>) {
         let successors = self.successors(to);
         if !successors.is_empty() {
             self.enter_resigned(cx, successors);
@@ -377,7 +448,7 @@ impl Raft {
     pub(crate) fn begin_shutdown(&mut self, cx: &mut Cx) {
         if self.shutdown_deadline.is_none() {
             self.shutdown_deadline = Some(cx.now.time + self.config.request_timeout);
-            self.transfer_leader(cx, None);
+            self.hand_over(cx, None);
         }
     }
 

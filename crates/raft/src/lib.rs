@@ -15,20 +15,26 @@ mod follower;
 mod leader;
 mod log_view;
 mod membership;
+mod mutant;
 mod outcome;
 mod peers;
 mod quorum;
 mod raft;
+mod recovery;
 mod role;
 mod snapshot;
 mod transitions;
+mod view;
 mod vote;
 mod voter_change;
 mod voter_set;
 
-pub use action::{Action, LogBatch, LogRead, PeerAddress, SnapshotRead};
+pub use action::{Action, LogBatch, LogLevel, LogRead, PeerAddress, SnapshotRead};
 pub use config::{Config, ElectionState, LogSummary, Recovered};
 pub use event::{Event, PeerRequest, PeerResponse, RpcFailure, RpcId, Token};
+#[cfg(feature = "mutants")]
+pub use mutant::Mutant;
 pub use raft::Raft;
 pub use role::Role;
+pub use view::{Following, Member, QuorumView};
 pub use voter_set::{Endpoint, Voter, VoterSet};

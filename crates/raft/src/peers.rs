@@ -3,6 +3,11 @@ use quorate_base::{NodeId, Prng, Time};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+/// How long the same complaint about a peer is not repeated.
+const COMPLAIN_AGAIN: Duration = Duration::from_secs(60);
+/// More addresses than a quorum has.
+const MAX_COMPLAINTS: usize = 64;
+
 /// What an outgoing request is for; decides what its answer means.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Purpose {
@@ -16,8 +21,28 @@ pub(crate) enum Purpose {
     /// Auto-join: this observer asks to become a voter, or asks for its former self to be removed.
     JoinAdd,
     JoinRemove,
+    /// A voter on an empty disk asks the others what they know.
+    ProbeVote,
+    ProbeFetch,
     /// The leader asks a future voter for its feature ranges.
     ProbeVoter,
+}
+
+impl Purpose {
+    /// The API's name.
+    pub fn request_name(self) -> &'static str {
+        match self {
+            Purpose::PreVote | Purpose::Vote | Purpose::ProbeVote => "Vote",
+            Purpose::BeginQuorumEpoch => "BeginQuorumEpoch",
+            Purpose::EndQuorumEpoch => "EndQuorumEpoch",
+            Purpose::Fetch | Purpose::ProbeFetch => "Fetch",
+            Purpose::FetchSnapshot => "FetchSnapshot",
+            Purpose::UpdateVoter => "UpdateRaftVoter",
+            Purpose::JoinAdd => "AddRaftVoter",
+            Purpose::JoinRemove => "RemoveRaftVoter",
+            Purpose::ProbeVoter => "ApiVersions",
+        }
+    }
 }
 
 /// An outgoing request that has no outcome yet.
@@ -44,6 +69,8 @@ pub(crate) struct Peers {
     outstanding: BTreeMap<RpcId, Outstanding>,
     peers: BTreeMap<PeerAddress, Peer>,
     failures_by_node: BTreeMap<NodeId, u32>,
+    /// What was last complained about, and when: not the same again at each retry.
+    complaints: BTreeMap<PeerAddress, (Time, String)>,
     retry_backoff: Duration,
     backoff_max: Duration,
     prng: Prng,
@@ -56,6 +83,7 @@ impl Peers {
             outstanding: BTreeMap::new(),
             peers: BTreeMap::new(),
             failures_by_node: BTreeMap::new(),
+            complaints: BTreeMap::new(),
             retry_backoff,
             backoff_max,
             prng,
@@ -120,6 +148,19 @@ impl Peers {
         if let Some(node) = to.node {
             *self.failures_by_node.entry(node).or_default() += 1;
         }
+    }
+
+    /// True if this complaint about a peer is new, or has not been made for a while.
+    pub fn may_complain(&mut self, to: &PeerAddress, why: &str, now: Time) -> bool {
+        let known = self.complaints.get(to);
+        if known.is_some_and(|(at, text)| text == why && now < *at + COMPLAIN_AGAIN) {
+            return false;
+        }
+        if self.complaints.len() >= MAX_COMPLAINTS {
+            self.complaints.clear();
+        }
+        self.complaints.insert(to.clone(), (now, why.to_owned()));
+        true
     }
 
     /// Another role: outcomes of earlier requests mean nothing any more, and nobody is paused.

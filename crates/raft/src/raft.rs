@@ -48,6 +48,8 @@ pub struct Raft {
     pub(crate) was_voter: bool,
     /// Voters' endpoints and ranges as they reported them at kraft.version 0 (UpdateRaftVoter).
     pub(crate) reported_voters: BTreeMap<NodeId, Voter>,
+    /// Set while this voter may have forgotten promises with its former disk.
+    pub(crate) recovery: Option<crate::recovery::Recovery>,
 }
 
 /// The moment of a step and where its actions go.
@@ -80,7 +82,9 @@ impl Raft {
         for (offset, level) in recovered.kraft_versions {
             history.put_kraft_version(offset, level);
         }
+        let forgot = recovered.quorum_state.is_none();
         let state = recovered.quorum_state.unwrap_or_default();
+        let flagged = state.recovering;
         let peers = Peers::new(
             config.retry_backoff,
             config.election_backoff_max,
@@ -108,12 +112,14 @@ impl Raft {
             shut_down: false,
             was_voter: false,
             reported_voters: BTreeMap::new(),
+            recovery: None,
             log,
             config,
         };
         // Everything at or below a snapshot's end is committed.
         raft.high_watermark = raft.log.latest_snapshot().map(|id| id.offset);
         let mut cx = Cx { now, actions };
+        raft.start_recovery(&mut cx, forgot, flagged);
         raft.start(&mut cx);
         raft.poll(&mut cx);
         raft.check_invariants();
@@ -185,7 +191,7 @@ impl Raft {
         let parked = self.parked.values().map(|p| (p.deadline, "answer a parked fetch")).min();
         let peers = self.peers.next_timeout().map(|at| (at, "call a peer again"));
         let shutdown = self.shutdown_deadline.map(|at| (at, "end without the others' answers"));
-        [role, parked, peers, shutdown].into_iter().flatten().min()
+        [role, parked, peers, shutdown, self.recovery_timeout()].into_iter().flatten().min()
     }
 
     fn handle_request(
@@ -229,6 +235,7 @@ impl Raft {
         let committed = self.high_watermark.map(|hw| self.history.at(hw));
         self.was_voter |= committed.is_some_and(|set| set.contains(self.config.local_key()));
         self.answer_overdue_fetches(cx);
+        self.poll_recovery(cx);
         match self.role {
             RoleState::Unattached(_) => self.poll_unattached(cx),
             RoleState::Prospective(_) | RoleState::Candidate(_) => self.poll_election(cx),

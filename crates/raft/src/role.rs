@@ -62,6 +62,9 @@ pub(crate) struct Follower {
     pub stand_at_once: bool,
     /// True once a fetch succeeded: from then on pre-votes are refused.
     pub has_fetched: bool,
+    /// When a fetch last succeeded, and the high watermark that its answer named.
+    pub last_fetch: Option<Time>,
+    pub leader_high_watermark: Option<quorate_base::Offset>,
     pub download: Option<Download>,
     /// When to compare this replica's entry in the voter set with its configuration.
     pub update_voter_at: Time,

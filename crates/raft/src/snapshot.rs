@@ -105,6 +105,7 @@ impl Raft {
     }
 
     pub(crate) fn snapshot_request(&self, download: Download) -> PeerRequest {
+        let (replica_id, directory) = self.fetch_name(self.may_acknowledge());
         let partition = ask::PartitionSnapshot {
             partition: 0,
             current_leader_epoch: self.epoch,
@@ -114,12 +115,12 @@ impl Raft {
                 ..Default::default()
             },
             position: i64::try_from(download.position).unwrap_or(i64::MAX),
-            replica_directory_id: self.config.directory_id,
+            replica_directory_id: directory,
             ..Default::default()
         };
         PeerRequest::FetchSnapshot(FetchSnapshotRequest {
             cluster_id: Some(self.config.cluster_id.as_str().into()),
-            replica_id: self.config.node_id,
+            replica_id,
             max_bytes: i32::try_from(self.config.fetch_snapshot_max_bytes).unwrap_or(i32::MAX),
             topics: vec![ask::TopicSnapshot {
                 name: TOPIC.into(),
@@ -139,10 +140,10 @@ impl Raft {
         debug_assert_eq!(call.purpose, Purpose::FetchSnapshot);
         let response = match result {
             Ok(PeerResponse::FetchSnapshot(response)) if response.error_code == 0 => response,
-            _ => return self.leader_call_failed(cx, call),
+            other => return self.refuse_outcome(cx, call, &other),
         };
         let Some(chunk) = response.topics.first().and_then(|t| t.partitions.first()) else {
-            return self.leader_call_failed(cx, call);
+            return self.refuse_answer(cx, call, "it lacks the partition asked for");
         };
         let leader = chunk.current_leader.leader_id;
         let endpoints = self.endpoints_on_default_listener(
@@ -181,7 +182,16 @@ impl Raft {
         let position = download.position;
         let end = position + bytes.len() as u64;
         if !fits || download.installing || end > size || (bytes.is_empty() && end < size) {
-            return self.leader_call_failed(cx, call);
+            if chunk.error_code != 0 {
+                return self.refuse_error(cx, call, chunk.error_code);
+            }
+            let why = format!(
+                "{} bytes at {} of {} of a snapshot were not what was asked for: {id} from {position}",
+                bytes.len(),
+                chunk.position,
+                chunk.size
+            );
+            return self.refuse_answer(cx, call, &why);
         }
         state.fetch_deadline = cx.now.time + self.config.fetch_timeout;
         state.suspect_at = None;

@@ -1,5 +1,6 @@
 //! Changes of role. Each persists what must survive before anybody hears of it.
 
+use crate::mutant::mutated;
 use crate::raft::{Cx, Raft};
 use crate::role::{Election, Follower, Resigned, RoleState, Unattached};
 use crate::{Action, ElectionState, Endpoint, PeerAddress};
@@ -18,6 +19,9 @@ impl Raft {
             self.voted = None;
         }
         let me = self.config.node_id;
+        if mutated!(self, LeaderResumesEpoch) && self.is_voter() && self.epoch_leader == Some(me) {
+            return self.become_leader(cx, vec![me]);
+        }
         if self.is_voter() && self.epoch_leader == Some(me) && !self.is_only_voter() {
             let successors = self.other_voters();
             self.enter_resigned(cx, successors);
@@ -31,11 +35,13 @@ impl Raft {
         self.config.is_controller && self.voters().is_only(self.config.local_key())
     }
 
-    /// A voter, or one that was removed by a record that is not committed: until it is, this
+    /// A voter that remembers what it promised, or one that was removed by a record that is not committed: until it is, this
     /// replica's log may be the only one that the others can go on from (Raft thesis §4.2.2).
     pub(crate) fn can_be_elected(&self) -> bool {
         let key = self.config.local_key();
-        self.config.is_controller && self.history.is_voter_until_committed(key, self.high_watermark)
+        self.config.is_controller
+            && self.recovery.is_none()
+            && self.history.is_voter_until_committed(key, self.high_watermark)
     }
 
     /// All voters but this replica.
@@ -81,6 +87,7 @@ impl Raft {
             voted: self.voted,
             voters: if data_version == 0 { self.voters().ids() } else { Vec::new() },
             data_version,
+            recovering: self.recovery.is_some(),
         };
         let old = &self.persisted_election;
         assert!(state.epoch >= old.epoch, "epochs never go back");
@@ -92,7 +99,8 @@ impl Raft {
             state.epoch > old.epoch || old.leader.is_none() || state.leader == old.leader,
             "an epoch has one leader"
         );
-        if (state.epoch, state.leader, state.voted) != (old.epoch, old.leader, old.voted) {
+        let promises = |s: &ElectionState| (s.epoch, s.leader, s.voted, s.recovering);
+        if promises(&state) != promises(old) {
             cx.push(Action::PersistElectionState(state.clone()));
             self.persisted_election = state;
         }
@@ -170,6 +178,8 @@ impl Raft {
             leader_resigned: false,
             stand_at_once: false,
             has_fetched: false,
+            last_fetch: None,
+            leader_high_watermark: None,
             download: None,
             update_voter_at: now + self.config.fetch_timeout,
             updated_leader: false,

@@ -1,6 +1,7 @@
 //! Vote, real and in advance (KIP-595, KIP-996).
 
 use crate::answers::{TOPIC, respond};
+use crate::mutant::mutated;
 use crate::peers::{Outstanding, Purpose};
 use crate::quorum::{Tally, tally};
 use crate::raft::{Cx, Raft};
@@ -83,6 +84,7 @@ impl Raft {
             return Err(ErrorCode::InvalidVoterKey);
         }
         let theirs = OffsetAndEpoch { offset: ask.last_offset, epoch: ask.last_offset_epoch };
+        self.heard_candidate(cx, candidate, theirs);
         let granted = self.would_vote_for(candidate, theirs, ask.pre_vote);
         if granted && !ask.pre_vote {
             self.vote_for(cx, candidate);
@@ -98,7 +100,10 @@ impl Raft {
     }
 
     fn would_vote_for(&self, candidate: ReplicaKey, theirs: OffsetAndEpoch, pre: bool) -> bool {
-        let up_to_date = theirs >= self.log.end();
+        if let Some(answer) = self.forgetful_vote(theirs, pre) {
+            return answer;
+        }
+        let up_to_date = theirs >= self.log.end() || mutated!(self, VotesForStaleLogs);
         match &self.role {
             RoleState::Leader(_) => false,
             // A replica that hears from a leader sees no need for another (KIP-996).
@@ -145,6 +150,12 @@ impl Raft {
     }
 
     fn send_vote(&mut self, cx: &mut Cx, to: PeerAddress, voter: ReplicaKey, pre_vote: bool) {
+        let request = self.vote_request(voter, pre_vote);
+        let purpose = if pre_vote { Purpose::PreVote } else { Purpose::Vote };
+        self.send(cx, to, purpose, request);
+    }
+
+    pub(crate) fn vote_request(&self, voter: ReplicaKey, pre_vote: bool) -> PeerRequest {
         let me = self.config.local_key();
         let end = self.log.end();
         let partition = vote_request::PartitionData {
@@ -158,7 +169,7 @@ impl Raft {
             pre_vote,
             ..Default::default()
         };
-        let request = VoteRequest {
+        PeerRequest::Vote(VoteRequest {
             cluster_id: Some(self.config.cluster_id.as_str().into()),
             voter_id: voter.id,
             topics: vec![vote_request::TopicData {
@@ -167,9 +178,7 @@ impl Raft {
                 ..Default::default()
             }],
             ..Default::default()
-        };
-        let purpose = if pre_vote { Purpose::PreVote } else { Purpose::Vote };
-        self.send(cx, to, purpose, PeerRequest::Vote(request));
+        })
     }
 
     /// Sends a request and remembers what for.
@@ -198,14 +207,14 @@ impl Raft {
             Err(RpcFailure::UnsupportedVersion) if pre_vote => {
                 return self.pre_vote_unsupported(cx, voter);
             }
-            _ => return self.peers.failed(&call.to, cx.now.time),
+            other => return self.refuse_outcome(cx, call, &other),
         };
         let partition = match response.topics.first().and_then(|t| t.partitions.first()) {
             Some(partition) if response.error_code == 0 => partition,
             _ if response.error_code == ErrorCode::UnsupportedVersion.code() && pre_vote => {
                 return self.pre_vote_unsupported(cx, voter);
             }
-            _ => return self.peers.failed(&call.to, cx.now.time),
+            _ => return self.refuse_outcome(cx, call, &Ok(PeerResponse::Vote(response))),
         };
         self.peers.succeeded(&call.to);
         if pre_vote {
@@ -227,7 +236,7 @@ impl Raft {
         }
         if partition.error_code != 0 {
             // For instance INVALID_VOTER_KEY: another disk stands under that id now.
-            return self.peers.failed(&call.to, cx.now.time);
+            return self.refuse_error(cx, call, partition.error_code);
         }
         let election = match (&mut self.role, pre_vote) {
             (RoleState::Prospective(election), true) => election,
@@ -282,8 +291,12 @@ impl Raft {
     }
 
     /// A lost candidate waits before it tries again, the longer the more often it lost, and never
-    /// longer than the election would have lasted.
+    /// longer than the election would have lasted. After a few losses it waits that long: a voter
+    /// that keeps granting its vote puts off its own election each time, and must get its turn.
     fn wait_after_lost_election(&mut self, cx: &mut Cx) {
+        if self.failed_elections > 4 {
+            return;
+        }
         let base = self.config.retry_backoff.max(std::time::Duration::from_millis(10));
         let most = base * (1u32 << self.failed_elections.min(7));
         let most = most.min(self.config.election_backoff_max);

@@ -3,6 +3,7 @@
 
 use crate::answers::respond;
 use crate::leader::{LeaderState, voters_record};
+use crate::mutant::mutated;
 use crate::peers::{Outstanding, Purpose};
 use crate::raft::{Cx, Raft};
 use crate::role::RoleState;
@@ -238,7 +239,7 @@ impl Raft {
         }
         if settled && !self.is_voter() {
             // This leader removed itself, and that is committed now.
-            self.transfer_leader(cx, None);
+            self.hand_over(cx, None);
         }
     }
 
@@ -494,6 +495,9 @@ impl Raft {
     }
 
     fn must_be_free_to_change(&self) -> Result<(), Refusal> {
+        if mutated!(self, OverlappingVoterChanges) {
+            return Ok(());
+        }
         let RoleState::Leader(state) = &self.role else {
             return Err(plain(ErrorCode::NotLeaderOrFollower));
         };

@@ -230,3 +230,157 @@ fn a_voter_whose_address_changed_reports_it() {
     assert!(reported);
     assert!(world.run_until(Duration::from_secs(10), World::is_settled));
 }
+
+/// Alone, a leader needs to hear from nobody; the clock of check-quorum starts with the first other
+/// voter. (Found by the simulator.)
+#[test]
+fn a_lone_leader_that_adds_a_voter_goes_on_leading() {
+    let mut world = World::new(Kind::Dynamic, &[1], 7);
+    world.add_node(2, directory(2));
+    world.start_all();
+    world.run(Duration::from_secs(30));
+    let epoch = world.raft(1).epoch();
+    world.add_voter(1, 2);
+    world.run(Duration::from_secs(10));
+    assert_eq!(world.raft(1).voters().ids(), [1, 2]);
+    assert_eq!((world.leader(), world.raft(1).epoch()), (Some(1), epoch));
+}
+
+#[test]
+fn an_added_voter_may_be_acknowledged_before_the_commit() {
+    let (mut world, leader) = settled(Kind::Dynamic, &[1]);
+    world.add_node(2, directory(2));
+    world.start(2);
+    assert!(world.run_until(Duration::from_secs(10), |w| w.raft(2).high_watermark().is_some()));
+    world.max_sync_us = 500_000;
+    let mut request = add(2, "CONTROLLER");
+    request.ack_when_committed = false;
+    let number = world.request(leader, 1, PeerRequest::AddRaftVoter(request));
+    let answered = |w: &World| w.client_answers.contains_key(&number);
+    assert!(world.run_until(Duration::from_secs(10), answered));
+    let raft = world.raft(leader);
+    assert_eq!(raft.voters().ids(), vec![1, 2]);
+    assert!(raft.high_watermark() < Some(raft.log_end().offset), "it is not committed yet");
+    assert!(world.run_until(Duration::from_secs(20), World::is_settled));
+}
+
+#[test]
+fn a_change_under_way_is_answered_when_the_leader_falls() {
+    for adds in [true, false] {
+        let (mut world, leader) = settled(Kind::Dynamic, &[1, 2, 3]);
+        let others: Vec<NodeId> = (1..=3).filter(|id| *id != leader).collect();
+        world.add_node(4, directory(4));
+        world.start(4);
+        world.run(Duration::from_secs(1));
+        for other in &others {
+            world.cut.insert((*other, leader));
+        }
+        let request = if adds {
+            PeerRequest::AddRaftVoter(AddRaftVoterRequest {
+                timeout_ms: 60_000,
+                ..add(4, "CONTROLLER")
+            })
+        } else {
+            PeerRequest::RemoveRaftVoter(remove(others[0]))
+        };
+        let number = world.request(leader, 0, request);
+        let answered = |w: &World| w.client_answers.contains_key(&number);
+        assert!(world.run_until(Duration::from_secs(10), answered), "adds: {adds}");
+        let code = match &world.client_answers[&number] {
+            AnyResponse::AddRaftVoter(r) => r.error_code,
+            AnyResponse::RemoveRaftVoter(r) => r.error_code,
+            other => panic!("{other:?}"),
+        };
+        let expected = if adds {
+            // Check-quorum ends the term.
+            ErrorCode::NotLeaderOrFollower
+        } else {
+            // Kafka gives a removal the request timeout, which is over before.
+            ErrorCode::RequestTimedOut
+        };
+        assert_eq!(ErrorCode::from_code(code), Some(expected), "adds: {adds}");
+        world.heal();
+        assert!(world.run_until(Duration::from_secs(20), World::is_settled), "adds: {adds}");
+    }
+}
+
+#[test]
+fn an_update_waits_for_the_change_before_it() {
+    let (mut world, leader) = settled(Kind::Dynamic, &[1, 2, 3]);
+    let others: Vec<NodeId> = (1..=3).filter(|id| *id != leader).collect();
+    for other in &others {
+        world.cut.insert((*other, leader));
+    }
+    let epoch = world.raft(leader).epoch();
+    world.request(leader, 0, PeerRequest::RemoveRaftVoter(remove(others[0])));
+    let request = PeerRequest::UpdateRaftVoter(update(others[1], epoch, 19093));
+    assert_eq!(code(&mut world, leader, request), ErrorCode::RequestTimedOut);
+    let mut foreign = update(others[1], epoch, 19093);
+    foreign.cluster_id = Some("AAAAAAAAAAAAAAAAAAAAAA".into());
+    let request = PeerRequest::UpdateRaftVoter(foreign);
+    assert_eq!(code(&mut world, leader, request), ErrorCode::InconsistentClusterId);
+    let request = PeerRequest::AddRaftVoter(add(7, "CONTROLLER"));
+    assert_eq!(code(&mut world, leader, request), ErrorCode::RequestTimedOut);
+}
+
+#[test]
+fn kraft_version_is_raised_when_all_voters_have_reported_and_never_lowered() {
+    let (mut world, leader) = settled(Kind::Static, &[1, 2, 3]);
+    let upgrade = |world: &mut World, level: u16, validate_only: bool| {
+        let token = quorate_raft::Token(0);
+        world
+            .step(leader, quorate_raft::Event::UpgradeKraftVersion { token, level, validate_only });
+        world.trace.last().expect("an answer").1.clone()
+    };
+    assert!(upgrade(&mut world, 1, false).contains("has not told the leader"), "too early");
+    // Followers report after one fetch timeout, at kraft.version 0 too.
+    world.run(Duration::from_secs(5));
+    assert!(upgrade(&mut world, 2, false).contains("InvalidUpdateVersion"), "too high");
+    let end = world.raft(leader).log_end();
+    upgrade(&mut world, 1, true);
+    assert_eq!(world.raft(leader).log_end(), end, "only validated");
+    upgrade(&mut world, 1, false);
+    assert_eq!(world.raft(leader).kraft_version(), 1);
+    assert!(world.run_until(Duration::from_secs(10), World::is_settled));
+    let voters = world.raft(leader).voters();
+    assert!(voters.iter().all(|v| v.key.directory_id == Some(directory(v.key.id))));
+    assert!(upgrade(&mut world, 0, false).contains("InvalidUpdateVersion"), "never lowered");
+}
+
+#[test]
+fn nothing_else_is_changed_while_a_voter_is_being_added() {
+    let (mut world, leader) = settled(Kind::Dynamic, &[1, 2, 3]);
+    let follower = if leader == 1 { 2 } else { 1 };
+    world.add_node(4, directory(4));
+    world.start(4);
+    world.cut.insert((4, leader));
+    world.run(Duration::from_millis(10));
+    let mut slow = add(4, "CONTROLLER");
+    slow.timeout_ms = 60_000;
+    let number = world.request(leader, 0, PeerRequest::AddRaftVoter(slow));
+    world.run(Duration::from_millis(10));
+    let epoch = world.raft(leader).epoch();
+    for request in [
+        PeerRequest::AddRaftVoter(add(5, "CONTROLLER")),
+        PeerRequest::RemoveRaftVoter(remove(follower)),
+        PeerRequest::UpdateRaftVoter(update(follower, epoch, 19093)),
+    ] {
+        assert_eq!(code(&mut world, leader, request), ErrorCode::RequestTimedOut);
+    }
+    assert!(!world.client_answers.contains_key(&number), "the first one still waits");
+    assert_eq!(world.raft(leader).voters().ids(), vec![1, 2, 3]);
+    let request = PeerRequest::RemoveRaftVoter(remove(3));
+    assert_eq!(code(&mut world, follower, request), ErrorCode::NotLeaderOrFollower);
+}
+
+#[test]
+fn a_controller_does_not_join_a_static_quorum_by_itself() {
+    let (mut world, leader) = settled(Kind::Static, &[1, 2]);
+    world.add_node(3, directory(3));
+    let node = world.nodes.get_mut(&3).expect("a node");
+    node.config.auto_join = true;
+    world.start(3);
+    world.run(Duration::from_secs(10));
+    assert_eq!(world.raft(3).leader().map(|l| l.0), Some(leader));
+    assert_eq!(world.raft(leader).voters().ids(), vec![1, 2]);
+}

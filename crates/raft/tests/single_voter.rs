@@ -180,8 +180,13 @@ fn the_only_voter_leads_at_once() {
     assert_eq!(single.raft.role(), Role::Leader);
     assert_eq!(single.raft.leader(), Some((1, 1)));
     let me = ReplicaKey { id: 1, directory_id: Some(Uuid::from_u128(0x1001)) };
-    let voted =
-        ElectionState { epoch: 1, leader: None, voted: Some(me), voters: vec![1], data_version: 0 };
+    let voted = ElectionState {
+        epoch: 1,
+        leader: None,
+        voted: Some(me),
+        voters: vec![1],
+        ..Default::default()
+    };
     let elected = ElectionState { leader: Some(1), ..voted.clone() };
     assert_eq!(actions[0], Action::PersistElectionState(voted));
     let rest: Vec<&Action> = actions

@@ -42,7 +42,7 @@ pub use mem_disk::MemDisk;
 pub use meta_properties::{META_PROPERTIES, MetaProperties};
 pub use node_dir::{LOCK, METADATA_DIR, NodeDir, NodeDirConfig, open_node_dir};
 pub use recovery::{LogRecovery, TornTail};
-pub use retention::{Cleaned, Retention, clean};
+pub use retention::{Cleaned, READ_GRACE_MS, Retention, SnapshotReads, clean, clean_unless_read};
 pub use snapshot::{
     BOOTSTRAP_SNAPSHOT_ID, SnapshotLimits, SnapshotReceiver, SnapshotVoters, Snapshots,
     parse_snapshot_file_name, snapshot_file_name,

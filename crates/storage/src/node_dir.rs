@@ -112,8 +112,9 @@ pub fn open_node_dir(
     if election.epoch < log_end.epoch {
         // Both homes are gone or old. The log shows an epoch in which this node may have voted
         // for nobody it remembers; as with Java, it starts there without a vote.
-        let voters = election.voters;
-        election = ElectionState { epoch: log_end.epoch, voters, ..ElectionState::default() };
+        let ElectionState { voters, recovering, .. } = election;
+        let epoch = log_end.epoch;
+        election = ElectionState { epoch, voters, recovering, ..ElectionState::default() };
     }
     Ok(NodeDir {
         meta,

@@ -4,6 +4,11 @@ use crate::error::StorageError;
 use crate::log::LogWriter;
 use crate::snapshot::Snapshots;
 use quorate_base::{Offset, OffsetAndEpoch};
+use std::collections::BTreeMap;
+
+/// How long a snapshot is kept after somebody read a part of it: a follower fetches one in slices,
+/// and would have to start over. As long as Kafka delays the deletion of the file.
+pub const READ_GRACE_MS: i64 = 60_000;
 
 /// How much history to keep. `None` keeps all.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,6 +34,25 @@ pub struct Cleaned {
     pub segments: usize,
 }
 
+/// Which snapshots are being fetched by others.
+#[derive(Clone, Debug, Default)]
+pub struct SnapshotReads {
+    last_ms: BTreeMap<OffsetAndEpoch, i64>,
+}
+
+impl SnapshotReads {
+    /// A part of that snapshot is given out. `now_ms` is wall time.
+    pub fn note(&mut self, id: OffsetAndEpoch, now_ms: i64) {
+        self.last_ms.insert(id, now_ms);
+    }
+
+    /// The snapshots read within the last [`READ_GRACE_MS`].
+    pub fn in_use(&mut self, now_ms: i64) -> Vec<OffsetAndEpoch> {
+        self.last_ms.retain(|_, read_ms| now_ms.saturating_sub(*read_ms) < READ_GRACE_MS);
+        self.last_ms.keys().copied().collect()
+    }
+}
+
 /// Removes the oldest snapshots while they are too old or all is too large, and the segments that
 /// only they needed. The newest snapshot always stays, and nothing at or above `high_watermark`
 /// goes. `now_ms` is wall time.
@@ -39,6 +63,18 @@ pub fn clean(
     high_watermark: Offset,
     now_ms: i64,
 ) -> Result<Cleaned, StorageError> {
+    clean_unless_read(log, snapshots, retention, high_watermark, now_ms, &[])
+}
+
+/// As [`clean`], but stops at the first snapshot that is `in_use`; the next cleaning goes on there.
+pub fn clean_unless_read(
+    log: &mut LogWriter,
+    snapshots: &Snapshots,
+    retention: Retention,
+    high_watermark: Offset,
+    now_ms: i64,
+    in_use: &[OffsetAndEpoch],
+) -> Result<Cleaned, StorageError> {
     let ids = snapshots.list()?;
     let mut bytes = log.reader().size_bytes();
     for id in &ids {
@@ -47,7 +83,7 @@ pub fn clean(
     let mut keep_from = None;
     for pair in ids.windows(2) {
         let (old, next) = (pair[0], pair[1]);
-        if next.offset > high_watermark {
+        if next.offset > high_watermark || in_use.contains(&old) {
             break;
         }
         let too_large = retention.max_bytes.is_some_and(|max| bytes > max);

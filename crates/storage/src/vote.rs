@@ -28,6 +28,9 @@ pub struct ElectionState {
     pub voted: Option<ReplicaKey>,
     /// The static voters; empty where they are dynamic. Only in files of version 0.
     pub voters: Vec<NodeId>,
+    /// The node started on an empty disk and does not know yet whether it has forgotten promises: it
+    /// does not vote. Only our own file holds it.
+    pub recovering: bool,
 }
 
 /// Layout of `quorum-state`; it follows the finalised `kraft.version`.
@@ -95,7 +98,9 @@ impl VoteStore {
 /// epoch, our own file's counts: only we write it, and any vote at all forbids another.
 fn larger(kafka: ElectionState, own: ElectionState) -> ElectionState {
     if kafka.epoch != own.epoch {
-        return if kafka.epoch > own.epoch { kafka } else { own };
+        let recovering = own.recovering;
+        let later = if kafka.epoch > own.epoch { kafka } else { own };
+        return ElectionState { recovering, ..later };
     }
     // Version 0 of Kafka's file drops the directory; ours has it.
     ElectionState {
@@ -103,6 +108,7 @@ fn larger(kafka: ElectionState, own: ElectionState) -> ElectionState {
         leader_id: own.leader_id.or(kafka.leader_id),
         voted: own.voted.or(kafka.voted),
         voters: kafka.voters,
+        recovering: own.recovering,
     }
 }
 
@@ -147,7 +153,7 @@ pub fn parse_quorum_state(text: &str) -> Result<ElectionState, String> {
         1 => Vec::new(),
         _ => return Err(format!("data_version {version} is not known; a later Kafka wrote it")),
     };
-    state(&json, voters)
+    Ok(ElectionState { recovering: false, ..state(&json, voters)? })
 }
 
 fn state(json: &Value, voters: Vec<NodeId>) -> Result<ElectionState, String> {
@@ -167,6 +173,7 @@ fn state(json: &Value, voters: Vec<NodeId>) -> Result<ElectionState, String> {
         leader_id: known(int(json, "leaderId")?),
         voted: known(int(json, "votedId")?).map(|id| ReplicaKey { id, directory_id }),
         voters,
+        recovering: json.get("recovering") == Some(&Value::Bool(true)),
     })
 }
 
@@ -183,11 +190,12 @@ fn vote_text(state: &ElectionState) -> String {
 fn vote_fields(state: &ElectionState) -> String {
     format!(
         "\"version\":1,\"leaderEpoch\":{},\"leaderId\":{},\"votedId\":{},\
-         \"votedDirectoryId\":\"{}\"",
+         \"votedDirectoryId\":\"{}\"{}",
         state.epoch,
         state.leader_id.unwrap_or(-1),
         state.voted.map_or(-1, |voted| voted.id),
         state.voted.and_then(|voted| voted.directory_id).unwrap_or(Uuid::ZERO),
+        if state.recovering { ",\"recovering\":true" } else { "" },
     )
 }
 

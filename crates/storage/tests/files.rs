@@ -6,9 +6,10 @@ use quorate_protocol::batch::batches;
 use quorate_protocol::control::{Voter, VoterEndpoint, control_records};
 use quorate_storage::{
     BOOTSTRAP_SNAPSHOT_ID, DirRole, Disk, ElectionState, FileDisk, FormatSpec, InitialVoters,
-    LogConfig, MemDisk, MetaProperties, NodeDir, NodeDirConfig, QuorumStateVersion, Retention,
-    SnapshotVoters, StorageError, VoteStore, clean, format, load_bootstrap, open_node_dir,
-    parse_quorum_state, quorum_state_text, snapshot_file_name,
+    LogConfig, MemDisk, MetaProperties, NodeDir, NodeDirConfig, QuorumStateVersion, READ_GRACE_MS,
+    Retention, SnapshotReads, SnapshotVoters, StorageError, VoteStore, clean, clean_unless_read,
+    format, load_bootstrap, open_node_dir, parse_quorum_state, quorum_state_text,
+    snapshot_file_name,
 };
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -183,6 +184,7 @@ fn quorum_state_is_written_as_java_writes_it() {
         leader_id: None,
         voted: Some(ReplicaKey { id: 2, directory_id: Some(Uuid::from_u128(500)) }),
         voters: vec![1, 2],
+        recovering: false,
     };
     assert_eq!(
         quorum_state_text(&state, QuorumStateVersion::V0),
@@ -212,9 +214,16 @@ fn the_vote_survives_the_loss_of_either_home_and_the_larger_one_wins() {
         leader_id,
         voted: voted.map(|id| ReplicaKey { id, directory_id: Some(Uuid::from_u128(700)) }),
         voters: Vec::new(),
+        recovering: false,
     };
     let quorum_state = Path::new("/__cluster_metadata-0/quorum-state");
     assert_eq!(votes.load().unwrap(), None);
+    // Kafka's file has no place for it, ours has.
+    let recovering = ElectionState { recovering: true, ..state(4, Some(1), None) };
+    votes.save(&recovering, QuorumStateVersion::V1).unwrap();
+    assert_eq!(votes.load().unwrap(), Some(recovering.clone()));
+    disk.remove(quorum_state).unwrap();
+    assert_eq!(votes.load().unwrap(), Some(recovering));
 
     for version in [QuorumStateVersion::V0, QuorumStateVersion::V1] {
         votes.save(&state(5, None, Some(2)), version).unwrap();
@@ -362,6 +371,29 @@ fn an_unfinished_snapshot_leaves_nothing() {
     writer.append(Bytes::from_static(b"x")).unwrap();
     drop(writer);
     assert_eq!(disk.list(Path::new("/__cluster_metadata-0")).unwrap(), before);
+}
+
+/// KIP-630: a snapshot that a follower is fetching outlives its place in the retention for a minute.
+#[test]
+fn retention_waits_for_those_who_read() {
+    let disk = load_fixture("4.3.0/controller-1");
+    let mut dir = open(&disk, 1).unwrap();
+    let ids = dir.snapshots.list().unwrap();
+    assert!(ids.len() >= 3);
+    let end = dir.log_end.offset;
+    let by_size = Retention { max_bytes: Some(1), max_ms: None };
+    let mut reads = SnapshotReads::default();
+    reads.note(ids[1], 5_000);
+    let mut clean_at = |now_ms: i64| {
+        let in_use = reads.in_use(now_ms);
+        let cleaned =
+            clean_unless_read(&mut dir.log, &dir.snapshots, by_size, end, now_ms, &in_use);
+        (cleaned.unwrap().snapshots, dir.reader.log_start())
+    };
+    assert_eq!(clean_at(6_000), (ids[..1].to_vec(), ids[1].offset));
+    assert_eq!(clean_at(5_000 + READ_GRACE_MS - 1), (vec![], ids[1].offset));
+    let rest = ids[1..ids.len() - 1].to_vec();
+    assert_eq!(clean_at(5_000 + READ_GRACE_MS), (rest, ids[ids.len() - 1].offset));
 }
 
 #[test]

@@ -15,6 +15,8 @@ pub struct Disk {
     start: Offset,
     pub snapshots: BTreeSet<OffsetAndEpoch>,
     pub receiving: BytesMut,
+    /// It took the place of a lost one.
+    pub replaced: bool,
 }
 
 impl Disk {
@@ -35,6 +37,11 @@ impl Disk {
                     .map_or(0, |s| s.epoch),
             },
         }
+    }
+
+    /// A lost disk may have held what its voter acknowledged.
+    pub fn may_have_forgotten(&self) -> bool {
+        self.replaced && self.election.as_ref().is_none_or(|state| state.recovering)
     }
 
     pub fn synced_end(&self) -> Offset {

@@ -85,7 +85,7 @@ impl Invariants {
             let synced = |key: ReplicaKey| {
                 nodes.get(&key.id).is_some_and(|n| {
                     key.directory_id.is_none_or(|d| d == n.config.directory_id)
-                        && n.disk.synced_end() >= offset
+                        && (n.disk.synced_end() >= offset || n.disk.may_have_forgotten())
                 })
             };
             let holders = raft.voters().iter().filter(|v| synced(v.key)).count();

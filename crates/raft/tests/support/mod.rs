@@ -175,7 +175,11 @@ impl World {
         node.sync_pending = false;
         node.last_seen.clear();
         let mut actions = Vec::new();
-        let recovered = node.disk.recover(&self.snapshots);
+        let mut recovered = node.disk.recover(&self.snapshots);
+        if node.old_voter {
+            // Kafka 3.9 stands and votes with an empty log too.
+            recovered.quorum_state.get_or_insert_default().recovering = false;
+        }
         node.raft = Some(Raft::new(node.config.clone(), recovered, now, &mut actions));
         self.note(format!("{id} starts"));
         self.execute(id, actions);
@@ -327,6 +331,7 @@ impl World {
             Action::KraftVersionUpgrade { error, message, .. } => {
                 self.note(format!("{id} kraft.version upgrade: {error:?} {message:?}"));
             }
+            Action::Log { message, .. } => self.note(format!("{id} says: {message}")),
             Action::ShutdownComplete => {
                 node.shut_down = true;
                 self.note(format!("{id} has shut down"));
