@@ -7,6 +7,7 @@ mod maven;
 mod real_kafka;
 mod schema;
 mod schema_json;
+mod sim;
 mod steps;
 mod test_task;
 mod tidy;
@@ -21,9 +22,13 @@ usage: cargo xtask TASK
   demo [--once]           a Quorate controller with three Apache Kafka brokers on this machine,
                           a broker killed and healed; stays up until Ctrl-C unless --once
   test [STEP...]          everything CI runs, or only these steps; `test --list` names them
+  drills [FILTER]...      all quorum tests with real Kafka, 20 rounds each; FILTER picks some
   bench [--only SIDE]     create latency and rate, Quorate and Apache Kafka side by side;
                           SIDE is quorate or java
   fetch-kafka             the Kafka jars that demo, bench and tests need, through Maven
+  sim [--seeds N] [--start-seed S]
+                          the deterministic simulator, two seeds at a time; prints what reproduces
+                          the first that fails
   tidy                    dependency direction, purity of the core, house rules
   codegen [--check]       the protocol's Rust code from its schema text
   verify-schema           our schema against the definitions in Kafka's published jars
@@ -42,8 +47,10 @@ fn main() -> ExitCode {
     let result = match words.as_slice() {
         ["demo", rest @ ..] => real_kafka::demo(rest),
         ["test", rest @ ..] => test_task::test(rest),
+        ["drills", rest @ ..] => test_task::drills(rest),
         ["bench", rest @ ..] => real_kafka::bench(rest),
         ["fetch-kafka"] => real_kafka::fetch_kafka(&maven::INTEROP_VERSIONS),
+        ["sim", rest @ ..] => sim::sim(rest),
         ["tidy"] => tidy::tidy(),
         ["codegen"] => codegen::codegen(false),
         ["codegen", "--check"] => codegen::codegen(true),

@@ -86,14 +86,43 @@ fn unit() -> Result<(), String> {
     run(cargo(&["test", "--quiet", "--package", "quorate-interop", "--lib"]))
 }
 
+/// Quorums that CI has no time for: it runs one mixed with Kafka and one of our own.
+const DRILLS_ONLY: [&str; 5] = [
+    "one_of_ours_among_two_of_kafka",
+    "two_of_ours_beside_one_of_kafka_3_9_1",
+    "two_of_ours_beside_one_of_kafka_4_1_1",
+    "two_of_ours_beside_one_of_kafka_4_4_0",
+    "a_static_quorum_survives",
+];
+
 fn interop() -> Result<(), String> {
     let quorate = real_kafka::build_release()?;
     println!("binary under test: {}", quorate.display());
     // One cluster at a time: each is a controller and up to three JVMs.
     let mut tests = cargo(&["test", "--package", "quorate-interop", "--tests", "--"]);
+    println!("left to `cargo xtask drills`: tests named like {DRILLS_ONLY:?}");
     tests
         .arg("--test-threads=1")
+        .args(DRILLS_ONLY.iter().flat_map(|name| ["--skip", name]))
         .env("QUORATE_BIN", quorate)
         .env("QUORATE_CACHE", maven::cache_dir());
     run(tests)
+}
+
+/// All tests of quorums, for twenty rounds where CI runs a few.
+pub fn drills(filters: &[&str]) -> Result<(), String> {
+    maven::check_tools()?;
+    real_kafka::fetch_kafka(&maven::INTEROP_VERSIONS)?;
+    let quorate = real_kafka::build_release()?;
+    let tests = ["--test", "quorum", "--test", "mixed_quorum", "--test", "quorum_commands"];
+    let mut command = cargo(&["test", "--package", "quorate-interop"]);
+    command
+        .args(tests)
+        .arg("--")
+        .args(["--nocapture", "--test-threads=1"])
+        .args(filters)
+        .env("QUORATE_DRILL_ROUNDS", "20")
+        .env("QUORATE_BIN", quorate)
+        .env("QUORATE_CACHE", maven::cache_dir());
+    run(command)
 }

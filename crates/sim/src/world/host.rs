@@ -1,0 +1,147 @@
+//! A machine that runs a controller.
+
+use super::CallId;
+use crate::disk::SimDisk;
+use crate::driver::recovery::Votes;
+use crate::driver::snapshots::{Receiving, Write};
+use quorate_base::{NodeId, OffsetAndEpoch, Prng, Time, Uuid};
+use quorate_metadata::Image;
+use quorate_node::{LogAppend, Node, Status, Token};
+use quorate_protocol::{AnyResponse, ApiKey};
+use quorate_storage::{DiskLock, LogReader, LogWriter, MemDisk, Snapshots};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+/// Why a process does not run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Down {
+    /// The process was killed or ended: the machine refuses connections.
+    Process,
+    /// The machine is off: nothing answers.
+    Machine,
+}
+
+/// A machine with its disk and, mostly, a process.
+pub struct Host {
+    pub id: NodeId,
+    /// Of the disk as formatted last.
+    pub directory_id: Uuid,
+    pub disk: MemDisk,
+    pub process: Option<Process>,
+    /// Counts the lives of the process: what belongs to an earlier one is dropped.
+    pub life: u64,
+    pub down: Down,
+    /// SIGSTOP until then.
+    pub frozen_until: Option<Time>,
+    /// The wall clock's error.
+    pub wall_offset_ms: i64,
+    /// Speed of the monotonic clock: 1,000,000 is right.
+    pub rate_ppm: u64,
+    pub last_line: Option<String>,
+    /// When a part of a snapshot was read last.
+    pub served_snapshot_at: Time,
+}
+
+/// A running controller: the node and what the server has around it.
+pub struct Process {
+    pub node: Node,
+    pub disk: SimDisk,
+    pub log: LogWriter,
+    pub reader: LogReader,
+    pub snapshots: Snapshots,
+    pub votes: Votes,
+    /// Held while the process lives.
+    pub _lock: Box<dyn DiskLock>,
+    pub prng: Prng,
+    pub started: Time,
+    pub rate_ppm: u64,
+    pub timer: Option<Time>,
+    pub timer_generation: u64,
+    /// Who waits for which answer.
+    pub replies: BTreeMap<Token, Reply>,
+    pub next_token: Token,
+    /// Appends that the disk thread has not written yet.
+    pub queued: VecDeque<LogAppend>,
+    /// The disk thread is at work.
+    pub disk_busy: bool,
+    /// The last batch written and not synced.
+    pub written: Option<OffsetAndEpoch>,
+    /// Counts cuts of the log, as the server does.
+    pub generation: u64,
+    pub snapshot_jobs: VecDeque<SnapshotJob>,
+    pub snapshot_busy: bool,
+    pub receiving: Option<Receiving>,
+    /// Events from the other threads arrive in their order, not before this.
+    pub queue_time: Time,
+    /// The last two committed images.
+    pub published: [Option<Image>; 2],
+}
+
+/// Who gets an answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Reply {
+    pub call: CallId,
+    pub api: ApiKey,
+    pub version: i16,
+}
+
+/// Work of the snapshot thread.
+#[derive(Debug)]
+pub enum SnapshotJob {
+    Write(Box<Write>),
+    Download { id: OffsetAndEpoch, position: u64, bytes: bytes::Bytes },
+    Discard { id: OffsetAndEpoch },
+    Install { id: OffsetAndEpoch },
+}
+
+/// An answer that lacks bytes from the disk.
+#[derive(Debug)]
+pub struct Fill {
+    pub reply: Reply,
+    pub response: AnyResponse,
+    pub what: FillWith,
+}
+
+/// What an answer lacks.
+#[derive(Debug)]
+pub enum FillWith {
+    Log { from: i64, end: i64, max_bytes: u32, generation: u64 },
+    Snapshot { id: OffsetAndEpoch, position: u64, max_bytes: u32 },
+}
+
+impl Process {
+    /// The process's monotonic clock, which starts with it.
+    pub fn local_time(&self, now: Time) -> Time {
+        let nanos = u128::from(now.since(self.started).as_nanos() as u64);
+        let nanos = nanos * u128::from(self.rate_ppm) / 1_000_000;
+        Time::from_nanos(u64::try_from(nanos).expect("runs are short"))
+    }
+
+    /// When the node wants to be called, in the world's time.
+    pub fn next_timeout(&self) -> Option<Time> {
+        let (local, _why) = self.node.next_timeout()?;
+        let nanos = u128::from(local.as_nanos()) * 1_000_000;
+        let nanos = nanos.div_ceil(u128::from(self.rate_ppm)).min(u128::from(u64::MAX / 2));
+        Some(self.started + Duration::from_nanos(u64::try_from(nanos).expect("bounded")))
+    }
+}
+
+impl Host {
+    /// The columns of the trace.
+    pub fn line(&self, status: Status) -> String {
+        let process = self.process.as_ref().expect("it runs");
+        let active = if status.active { "*" } else { "" };
+        let role = format!("{}{active}", status.role);
+        let leader = status.leader.map_or("-".to_owned(), |id| id.to_string());
+        let watermark = status.high_watermark.map_or("-".to_owned(), |offset| offset.to_string());
+        let raft = process.node.raft();
+        format!(
+            "{role:<11} {:>3}/{leader:<2} {}..{} s{} {watermark}/{}",
+            status.epoch,
+            raft.log_start(),
+            status.log_end,
+            process.log.synced_end(),
+            status.applied,
+        )
+    }
+}
