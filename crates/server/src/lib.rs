@@ -5,8 +5,11 @@
 
 pub mod config;
 pub mod driver;
+pub mod http;
 pub mod logging;
+pub mod metrics;
 pub mod net;
 mod node_config;
 pub mod random;
 pub mod run;
+pub mod telemetry;

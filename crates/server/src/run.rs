@@ -9,10 +9,13 @@ use crate::driver::queue::{CoreQueue, Standing, core_queue};
 use crate::driver::recovery::{self, Votes};
 use crate::driver::snapshots::{SnapshotThread, SnapshotTools};
 use crate::driver::source::{DiskSource, LogSource};
+use crate::http::board::{Board, Identity, Windows};
+use crate::http::{self, HttpLimits};
 use crate::net::Edge;
 use crate::net::accept::{self, Bound};
 use crate::net::peer::Peers;
 use crate::node_config::node_config;
+use crate::telemetry::Telemetry;
 use crate::{logging, random};
 use quorate_base::{NodeId, Prng};
 use quorate_metadata::Image;
@@ -105,8 +108,9 @@ fn start_and_wait(file: &Path, overrides: &[String]) -> Result<i32, StartError> 
         .enable_all()
         .build()?;
     let bound = runtime.block_on(bind_all(&config))?;
+    let http = runtime.block_on(bind_http(&config))?;
     let advertised = advertised(&config, &bound);
-    let server = Server::start(&config, dir, &advertised, &runtime, &mut prng)?;
+    let server = Server::start(&config, dir, &advertised, http, &runtime, &mut prng)?;
     Ok(server.serve(runtime, bound, config.node_id))
 }
 
@@ -147,6 +151,22 @@ async fn bind_all(config: &ServerConfig) -> Result<Vec<Bound>, StartError> {
     Ok(all)
 }
 
+async fn bind_http(config: &ServerConfig) -> Result<Option<Bound>, StartError> {
+    let Some(listener) = &config.http else { return Ok(None) };
+    let bound = http::bind(listener).await;
+    let bound = bound.map_err(|why| StartError::Listen { listener: listener.clone(), why })?;
+    let address = bound.address;
+    tracing::info!(%address, "health, status and metrics are served over HTTP");
+    Ok(Some(bound))
+}
+
+/// When the newest snapshot was written, by its file.
+fn snapshot_written_ms(path: &Path) -> Option<i64> {
+    let modified = std::fs::metadata(path).ok()?.modified().ok()?;
+    let since = modified.duration_since(std::time::UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_millis()).ok()
+}
+
 /// The listeners as others dial them: the machine's name where no host is given, the real port where
 /// the system chose it.
 fn advertised(config: &ServerConfig, bound: &[Bound]) -> Vec<Listener> {
@@ -181,16 +201,46 @@ impl Server {
         config: &ServerConfig,
         dir: NodeDir,
         advertised: &[Listener],
+        http: Option<Bound>,
         runtime: &Runtime,
         prng: &mut Prng,
     ) -> Result<Server, StartError> {
-        let clock = Clock::start();
+        let telemetry = Telemetry::new(Clock::start());
+        let clock = telemetry.clock;
+        let (queue, inbox) = core_queue();
+        let (views, views_seen) = watch::channel(None);
+        let (published, published_seen) =
+            watch::channel(Published { image: Image::empty(), offset: 0 });
+        // Before the snapshot is read, which may take long: probes must see that this is a start.
+        if let Some(bound) = http {
+            let identity = Identity {
+                node_id: config.node_id,
+                cluster_id: dir.meta.cluster_id.clone(),
+                directory_id: dir.directory_id,
+                listeners: advertised.to_vec(),
+                has_static_voters: !config.static_voters.is_empty(),
+            };
+            let windows =
+                Windows { views: views_seen, published: published_seen, waiting: queue.waiting() };
+            let dialects = config.metrics_dialects.clone();
+            let board = Arc::new(Board::new(identity, telemetry.clone(), dialects, windows));
+            if let Some(id) = dir.newest_snapshot
+                && let Some(written_ms) = snapshot_written_ms(&dir.snapshots.path(id))
+            {
+                board.found_snapshot(id.offset, written_ms);
+            }
+            runtime.spawn(board.clone().follow_image());
+            runtime.spawn(board.clone().keep_hashing());
+            runtime.spawn(http::serve(bound, board, HttpLimits::default()));
+        }
         let recovered = recovery::recover(&dir)?;
+        if recovered.image_id.offset > 0 {
+            telemetry.core.snapshots_loaded.increment();
+        }
         let node_config = node_config(config, advertised, &dir, prng.next_u64())
             .map_err(StartError::Bootstrap)?;
-        let (queue, inbox) = core_queue();
         let NodeDir { log, reader, snapshots, votes, lock, .. } = dir;
-        let (disk, disk_thread) = DiskThread::start(log, queue.clone())?;
+        let (disk, disk_thread) = DiskThread::start(log, queue.clone(), telemetry.clone())?;
         let source: Arc<dyn LogSource> =
             Arc::new(DiskSource::new(reader.clone(), snapshots.clone(), disk.clone()));
         let (snapshots, snapshots_thread) = SnapshotThread::start(SnapshotTools {
@@ -211,9 +261,9 @@ impl Server {
             format!("quorate-{}", config.node_id),
             config.network.connect_timeout,
             config.network.request_max_bytes,
+            telemetry.clone(),
         );
         let (standing, standing_seen) = watch::channel(Standing::default());
-        let (published, _) = watch::channel(Published { image: Image::empty(), offset: 0 });
         let (retired, to_drop) = channel::<Image>();
         // Freeing a large image takes as long as building it.
         std::thread::Builder::new()
@@ -230,10 +280,15 @@ impl Server {
             peers,
             runtime: runtime.handle().clone(),
             standing,
+            views,
+            telemetry: telemetry.clone(),
             published,
             retired,
         };
-        let edge = Arc::new(Edge::new(queue.clone(), source, clock, config.network.clone()));
+        let edge = Arc::new(
+            Edge::new(queue.clone(), source, clock, config.network.clone())
+                .counting_into(telemetry.clone()),
+        );
         let core = std::thread::Builder::new()
             .name("quorate-core".to_owned())
             .spawn(move || core::run(node_config, recovered, tools))?;
@@ -252,7 +307,7 @@ impl Server {
 
     /// Listens until the node ends.
     fn serve(self, runtime: Runtime, bound: Vec<Bound>, node_id: NodeId) -> i32 {
-        runtime.spawn(shut_down_on_signal(self.queue.clone()));
+        runtime.spawn(shut_down_on_signal(self.queue.clone(), self.edge.telemetry.clone()));
         runtime.spawn(print_when_ready(self.standing, node_id, self.listeners));
         for bound in bound {
             runtime.spawn(accept::accept(self.edge.clone(), bound));
@@ -277,7 +332,7 @@ impl Server {
 }
 
 /// SIGTERM, SIGINT and SIGHUP hand over and end; a second one ends at once.
-async fn shut_down_on_signal(core: CoreQueue) {
+async fn shut_down_on_signal(core: CoreQueue, telemetry: Arc<Telemetry>) {
     let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
     let [Ok(mut term), Ok(mut int), Ok(mut hup)] = kinds.map(signal) else {
         tracing::error!("signals cannot be caught: the process will not end cleanly");
@@ -291,6 +346,7 @@ async fn shut_down_on_signal(core: CoreQueue) {
         }
         if times == 0 {
             tracing::info!("told to stop: handing over");
+            telemetry.stop();
             core.tell(Event::Shutdown);
         } else {
             core.fail("told to stop again while handing over".to_owned(), exit::FAILED);

@@ -5,8 +5,10 @@ mod support;
 use quorate_node::{Event, PeerAddress, RpcFailure};
 use quorate_protocol::messages::{CreateTopicsRequest, FetchRequest, VoteRequest};
 use quorate_protocol::{AnyRequest, AnyResponse};
+use quorate_server::driver::clock::Clock;
 use quorate_server::driver::queue::{CoreInbox, Input};
 use quorate_server::net::peer::Peers;
+use quorate_server::telemetry::Telemetry;
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 use support::{DEADLINE, TestEdge, limits, silent_core};
@@ -26,8 +28,15 @@ fn sender() -> Sender {
         .expect("a runtime");
     let (queue, inbox) = silent_core();
     let handle = runtime.handle().clone();
-    let peers =
-        Peers::new(handle, queue, "quorate-1".to_owned(), Duration::from_secs(5), 100 << 20);
+    let telemetry = Telemetry::new(Clock::start());
+    let peers = Peers::new(
+        handle,
+        queue,
+        "quorate-1".to_owned(),
+        Duration::from_secs(5),
+        100 << 20,
+        telemetry,
+    );
     Sender { peers, inbox, _runtime: runtime }
 }
 
@@ -38,7 +47,7 @@ impl Sender {
     }
 
     fn next(&self) -> Event {
-        match self.inbox.wait(Some(Instant::now() + DEADLINE)) {
+        match self.inbox.wait(Some(Instant::now() + DEADLINE)).map(|queued| queued.input) {
             Some(Input::Event(event)) => *event,
             _ => panic!("expected an event"),
         }

@@ -59,6 +59,11 @@ impl Node {
         Node::new(id, &format!("controller.quorum.voters={id}@127.0.0.1:9093"))
     }
 
+    /// One of several controllers of a static quorum.
+    pub fn voter(id: i32, voters: &str) -> Node {
+        Node::new(id, &format!("controller.quorum.voters={voters}"))
+    }
+
     fn new(id: i32, quorum: &str) -> Node {
         let home = tempfile::tempdir().expect("a temporary directory");
         let dir = home.path().join("data");
@@ -87,17 +92,37 @@ impl Node {
 
     /// Starts a server and waits for its line.
     pub fn start(&self) -> Server {
-        let mut child = binary()
+        self.start_with(&[])
+    }
+
+    /// The same with settings of this start alone.
+    pub fn start_with(&self, settings: &[String]) -> Server {
+        self.spawn(settings).await_line(self.id)
+    }
+
+    /// Starts a server that need not get as far as its line.
+    pub fn spawn(&self, settings: &[String]) -> Server {
+        let overrides = settings.iter().flat_map(|it| ["--override".to_owned(), it.clone()]);
+        let child = binary()
             .args(self.server_args())
+            .args(overrides)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary runs");
+        Server { child, ready: String::new() }
+    }
+}
+
+impl Server {
+    fn await_line(self, id: i32) -> Server {
+        let mut server = self;
+        let child = &mut server.child;
         let mut lines = BufReader::new(child.stdout.take().expect("a pipe"));
         let mut ready = String::new();
         lines.read_line(&mut ready).expect("a line");
-        let server = Server { child, ready };
-        if !server.ready.starts_with(&format!("quorate ready: node {}", self.id)) {
+        server.ready = ready;
+        if !server.ready.starts_with(&format!("quorate ready: node {id}")) {
             panic!("the server said {:?} and then {:?}", server.ready.clone(), server.end());
         }
         server

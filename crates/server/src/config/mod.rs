@@ -10,6 +10,7 @@ pub mod table;
 mod topics;
 mod values;
 
+use crate::metrics::dialect::Dialect;
 use address::{Listener, StaticVoter};
 use node::{
     advertised, check_roles, controller_listener_names, parse_listeners, read_authorizer,
@@ -67,6 +68,10 @@ pub struct ServerConfig {
     pub authorizer: Option<quorate_controller::AuthorizerConfig>,
     /// Sockets.
     pub network: NetworkConfig,
+    /// `quorate.http.listener`.
+    pub http: Option<Listener>,
+    /// `quorate.metrics.dialects`.
+    pub metrics_dialects: Vec<Dialect>,
     /// `quorate.log.level`.
     pub log_level: String,
     /// Names that neither Kafka nor Quorate knows, with their place.
@@ -228,6 +233,8 @@ impl ServerConfig {
         let controller = read_controller(v, properties);
         let authorizer = read_authorizer(v);
         let network = read_network(v);
+        let http = read_http(v);
+        let metrics_dialects = read_dialects(v);
         let log_level = v.text("quorate.log.level").unwrap_or_default();
         let problems = values.into_problems();
         if !problems.is_empty() {
@@ -247,6 +254,8 @@ impl ServerConfig {
             controller,
             authorizer,
             network,
+            http,
+            metrics_dialects,
             log_level,
             unknown: unknown_names(properties),
         })
@@ -357,6 +366,30 @@ fn read_network(v: &mut Values<'_>) -> NetworkConfig {
         max_connections_per_ip: v.number("max.connections.per.ip"),
         connect_timeout: v.millis("socket.connection.setup.timeout.ms"),
     }
+}
+
+fn read_http(v: &mut Values<'_>) -> Option<Listener> {
+    let property = v.present("quorate.http.listener")?;
+    let listener = address::parse_listener(&format!("HTTP://{}", property.value));
+    if listener.is_none() {
+        v.wrong(property, "expected host:port, for example 127.0.0.1:9644");
+    }
+    listener
+}
+
+fn read_dialects(v: &mut Values<'_>) -> Vec<Dialect> {
+    let mut dialects = Vec::new();
+    for word in v.list("quorate.metrics.dialects") {
+        match Dialect::parse(&word) {
+            Some(dialect) if !dialects.contains(&dialect) => dialects.push(dialect),
+            Some(_) => {}
+            None => {
+                let known = Dialect::ALL.map(Dialect::name).join(", ");
+                v.wrong_named("quorate.metrics.dialects", &format!("{word} is none of {known}"));
+            }
+        }
+    }
+    dialects
 }
 
 fn unknown_names(properties: &Properties) -> Vec<String> {

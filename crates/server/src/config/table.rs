@@ -266,5 +266,7 @@ pub static SETTINGS: &[Setting] = &[
 
     row(Quorate, "quorate.fast.failover", Boolean, Value("true"), "A follower whose connection to the leader's process is reset or refused asks for a pre-vote at once instead of after the fetch timeout. Needs all voters to know pre-vote (Kafka 4.0 and later)."),
     row(Quorate, "quorate.fast.fencing", Boolean, Value("false"), "Fence a broker whose process is seen to be gone without waiting for its session timeout."),
+    row(Quorate, "quorate.http.listener", Text, Unset, "Where health, status and metrics are served over HTTP, as `host:port`: `/livez`, `/readyz`, `/status`, `/metrics`. An empty host means all interfaces. Nobody has to log in there; nothing can be changed there. Unset: nowhere."),
+    row(Quorate, "quorate.metrics.dialects", List, Value("strimzi"), "Names under which Kafka's metrics are shown, one or several of `strimzi`, `confluent`, `reporter`, `jvm`; see the reference of metrics."),
     row(Quorate, "quorate.log.level", OneOf(&["error", "warn", "info", "debug", "trace"]), Value("info"), "How much is logged on standard error. The environment variable RUST_LOG wins over it."),
 ];

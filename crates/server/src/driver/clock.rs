@@ -19,6 +19,12 @@ impl Clock {
         Time::from_nanos(u64::try_from(nanos).expect("a process lives less than 584 years"))
     }
 
+    /// The monotonic time of a moment after the start.
+    pub fn time_at(&self, instant: Instant) -> Time {
+        let nanos = instant.saturating_duration_since(self.start).as_nanos();
+        Time::from_nanos(u64::try_from(nanos).expect("a process lives less than 584 years"))
+    }
+
     /// When a monotonic time will be, for waiting.
     pub fn instant(&self, time: Time) -> Instant {
         self.start + std::time::Duration::from_nanos(time.as_nanos())

@@ -2,10 +2,12 @@
 
 use super::clock::Clock;
 use super::disk::DiskThread;
+use super::meter::{CoreView, Meter, VIEW_INTERVAL};
 use super::queue::{CoreInbox, CoreQueue, Failure, Fill, Input, Reply, Standing};
 use super::snapshots::SnapshotThread;
 use super::source::LogSource;
 use crate::net::peer::Peers;
+use crate::telemetry::Telemetry;
 use quorate_base::{Offset, Time};
 use quorate_metadata::Image;
 use quorate_node::{Action, Event, LogLevel, Node, NodeConfig, Recovered, Token};
@@ -62,6 +64,10 @@ pub struct CoreTools {
     pub runtime: Handle,
     /// Where the node stands, for the start-up line.
     pub standing: watch::Sender<Standing>,
+    /// The node and its quorum, for health checks and metrics.
+    pub views: watch::Sender<Option<Arc<CoreView>>>,
+    /// Where this thread counts.
+    pub telemetry: Arc<Telemetry>,
     /// The committed metadata, for readers.
     pub published: watch::Sender<Published>,
     /// Drops images that nobody reads any more.
@@ -88,7 +94,8 @@ pub struct End {
 pub fn run(config: NodeConfig, recovered: Recovered, tools: CoreTools) -> End {
     let mut actions = Vec::new();
     let node = Node::new(config, recovered, tools.clock.now(), &mut actions);
-    let mut core = Core { node, tools, replies: HashMap::new(), ending: None };
+    let meter = Meter::new(tools.telemetry.clone(), tools.views.clone());
+    let mut core = Core { node, tools, replies: HashMap::new(), ending: None, meter };
     let ended = core.act(&mut actions);
     let end = ended.unwrap_or_else(|| core.live(&mut actions));
     core.tools.disk.close();
@@ -101,6 +108,7 @@ struct Core {
     tools: CoreTools,
     replies: HashMap<Token, oneshot::Sender<Reply>>,
     ending: Option<Ending>,
+    meter: Meter,
 }
 
 /// The node was told to hand over, and stops by then whatever happens.
@@ -129,8 +137,15 @@ impl Core {
             } else {
                 self.tools.inbox.wait(self.wake())
             };
+            let woke = Instant::now();
+            let now = self.tools.clock.time_at(woke);
+            self.meter.woke(now, &self.node);
             timeout_was_last = input.is_none();
-            let event = match input {
+            let waited = match &input {
+                Some(queued) => woke.saturating_duration_since(queued.since),
+                None => self.late(now),
+            };
+            let event = match input.map(|queued| queued.input) {
                 Some(Input::Request(request)) => {
                     self.replies.insert(request.token, request.reply);
                     drop(request.permit);
@@ -155,18 +170,28 @@ impl Core {
                     Event::Timeout
                 }
             };
+            let taken = self.meter.took(&event, waited, now);
             self.node.step(self.tools.clock.now(), event, actions);
             if let Some(end) = self.act(actions) {
                 return end;
             }
+            self.meter.done(&taken, &self.node);
         }
+    }
+
+    /// How long a timeout that has come was due.
+    fn late(&self, now: Time) -> Duration {
+        let due = self.node.next_timeout().map(|(at, _)| at);
+        // Work that goes on without a pause is due since ever.
+        due.filter(|at| *at > Time::ZERO).map_or(Duration::ZERO, |at| now.since(at))
     }
 
     /// When to look up even if nothing comes.
     fn wake(&self) -> Option<Instant> {
         let node = self.node.next_timeout().map(|(at, _)| self.tools.clock.instant(at));
         let ending = self.ending.and_then(|ending| ending.by);
-        [node, ending].into_iter().flatten().min()
+        let look_up = Some(Instant::now() + VIEW_INTERVAL);
+        [node, ending, look_up].into_iter().flatten().min()
     }
 
     /// Something failed that cannot be lived with: say so, hand over if that still works, and stop.
@@ -192,8 +217,12 @@ impl Core {
                         return Some(End { exit_code: error.exit_code() });
                     }
                 }
-                Action::AppendLog(batch) => self.tools.disk.append(batch),
+                Action::AppendLog(batch) => {
+                    self.meter.appended(&batch, self.node.raft().is_leader());
+                    self.tools.disk.append(batch);
+                }
                 Action::TruncateLog { to } => {
+                    self.meter.truncated(to.offset);
                     if self.tools.disk.truncate(to).is_err() {
                         tracing::error!(%to, "stopping: the log could not be cut");
                         return Some(End { exit_code: exit::FAILED });
@@ -209,6 +238,7 @@ impl Core {
                     self.reply(token, AnyResponse::Fetch(response), fill);
                 }
                 Action::RespondSnapshotChunk { token, response, id, position, max_bytes } => {
+                    self.tools.snapshots.reading(id);
                     let fill = Fill::Snapshot { id, position, max_bytes };
                     self.reply(token, AnyResponse::FetchSnapshot(response), fill);
                 }
@@ -240,6 +270,7 @@ impl Core {
                 }
                 Action::Log { level, message } => log(level, &message),
                 Action::Fatal { message } => {
+                    self.meter.failed();
                     tracing::error!("stopping: {message}");
                     return Some(End { exit_code: exit::REFUSED });
                 }

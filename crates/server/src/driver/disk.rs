@@ -4,9 +4,10 @@
 //! next one.
 
 use super::queue::{CoreQueue, FailIfPanicking};
+use crate::telemetry::{Telemetry, since_start};
 use quorate_base::{Offset, OffsetAndEpoch};
 use quorate_node::{Event, LogAppend};
-use quorate_storage::{Cleaned, LogWriter, Retention, Snapshots, StorageError, clean};
+use quorate_storage::{Cleaned, LogWriter, Retention, Snapshots, StorageError, clean_unless_read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -30,6 +31,7 @@ enum Job {
         snapshots: Snapshots,
         retention: Retention,
         now_ms: i64,
+        in_use: Vec<OffsetAndEpoch>,
         done: Sender<Result<Cleaned, StorageError>>,
     },
     Close,
@@ -48,12 +50,16 @@ pub struct DiskGone;
 
 impl DiskThread {
     /// Starts the thread. It ends with [`DiskThread::close`], or after a failure that it reports.
-    pub fn start(log: LogWriter, core: CoreQueue) -> std::io::Result<(DiskThread, JoinHandle<()>)> {
+    pub fn start(
+        log: LogWriter,
+        core: CoreQueue,
+        telemetry: Arc<Telemetry>,
+    ) -> std::io::Result<(DiskThread, JoinHandle<()>)> {
         let (jobs, queue) = channel();
         let thread =
             std::thread::Builder::new().name("quorate-disk".to_owned()).spawn(move || {
                 let _guard = FailIfPanicking { core: core.clone(), thread: "disk" };
-                if let Err(error) = run(log, &queue, &core) {
+                if let Err(error) = run(log, &queue, &core, &telemetry) {
                     core.fail(
                         format!("the metadata log cannot be written: {error}"),
                         error.exit_code(),
@@ -91,9 +97,10 @@ impl DiskThread {
         snapshots: Snapshots,
         retention: Retention,
         now_ms: i64,
+        in_use: Vec<OffsetAndEpoch>,
     ) -> Result<Result<Cleaned, StorageError>, DiskGone> {
         let (done, wait) = channel();
-        let job = Job::Clean { snapshots, retention, now_ms, done };
+        let job = Job::Clean { snapshots, retention, now_ms, in_use, done };
         self.jobs.send(job).map_err(|_| DiskGone)?;
         wait.recv().map_err(|_| DiskGone)
     }
@@ -109,11 +116,16 @@ impl DiskThread {
     }
 }
 
-fn run(mut log: LogWriter, jobs: &Receiver<Job>, core: &CoreQueue) -> Result<(), StorageError> {
+fn run(
+    mut log: LogWriter,
+    jobs: &Receiver<Job>,
+    core: &CoreQueue,
+    telemetry: &Telemetry,
+) -> Result<(), StorageError> {
     let mut next = jobs.recv().ok();
     while let Some(job) = next.take() {
         match job {
-            Job::Append(batch) => next = append_all(&mut log, batch, jobs, core)?,
+            Job::Append(batch) => next = append_all(&mut log, batch, jobs, core, telemetry)?,
             Job::Truncate { to, done } => {
                 let end = log.truncate_to(to.offset)?;
                 assert_eq!(end, to.offset, "the log is cut between batches");
@@ -122,9 +134,12 @@ fn run(mut log: LogWriter, jobs: &Receiver<Job>, core: &CoreQueue) -> Result<(),
             Job::Reset { to, done } => {
                 let _ = done.send(log.reset_to_snapshot(to));
             }
-            Job::Clean { snapshots, retention, now_ms, done } => {
+            Job::Clean { snapshots, retention, now_ms, in_use, done } => {
                 // Every snapshot here is of committed records, so the high watermark is no limit.
-                let _ = done.send(clean(&mut log, &snapshots, retention, Offset::MAX, now_ms));
+                let end = Offset::MAX;
+                let cleaned =
+                    clean_unless_read(&mut log, &snapshots, retention, end, now_ms, &in_use);
+                let _ = done.send(cleaned);
             }
             Job::Close => {
                 log.close()?;
@@ -145,6 +160,7 @@ fn append_all(
     first: LogAppend,
     jobs: &Receiver<Job>,
     core: &CoreQueue,
+    telemetry: &Telemetry,
 ) -> Result<Option<Job>, StorageError> {
     let mut batch = first;
     let mut bytes = 0;
@@ -165,7 +181,10 @@ fn append_all(
             Err(_) => break None,
         }
     };
+    let before = telemetry.clock.time();
     let synced = log.sync()?;
+    let after = telemetry.clock.time();
+    telemetry.fsync.record(since_start(after), after.since(before));
     assert_eq!(synced, batch.end_offset, "a sync covers all that was appended");
     let end = OffsetAndEpoch { offset: batch.end_offset, epoch: batch.epoch };
     core.tell(Event::Persisted { end });

@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod core;
 pub mod disk;
+pub mod meter;
 pub mod queue;
 pub mod recovery;
 pub mod snapshots;

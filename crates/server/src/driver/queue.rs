@@ -27,6 +27,14 @@ pub enum Input {
     Failed(Failure),
 }
 
+/// An input on its way.
+pub struct Queued {
+    /// It.
+    pub input: Input,
+    /// When it entered the queue.
+    pub since: Instant,
+}
+
 /// Why the process must end without handing over.
 #[derive(Debug)]
 pub struct Failure {
@@ -102,14 +110,25 @@ pub struct Standing {
 /// The sending side; cheap to clone.
 #[derive(Clone)]
 pub struct CoreQueue {
-    inputs: Sender<Input>,
+    inputs: Sender<Queued>,
     permits: Arc<Semaphore>,
     next_token: Arc<AtomicU64>,
 }
 
 /// The core thread's side.
 pub struct CoreInbox {
-    inputs: Receiver<Input>,
+    inputs: Receiver<Queued>,
+}
+
+/// Requests that wait for the core thread, to look at.
+#[derive(Clone)]
+pub struct WaitingRequests(Arc<Semaphore>);
+
+impl WaitingRequests {
+    /// How many there are now.
+    pub fn count(&self) -> usize {
+        QUEUED_REQUESTS_MAX.saturating_sub(self.0.available_permits())
+    }
 }
 
 /// The core thread is gone: the process is ending.
@@ -138,18 +157,27 @@ impl CoreQueue {
         let token = self.next_token.fetch_add(1, Ordering::Relaxed);
         let (reply, answer) = oneshot::channel();
         let request = Box::new(Request { token, context, request, reply, permit });
-        self.inputs.send(Input::Request(request)).map_err(|_| CoreGone)?;
+        self.enter(Input::Request(request))?;
         Ok((token, answer))
+    }
+
+    /// To see how many requests wait, without keeping the queue open.
+    pub fn waiting(&self) -> WaitingRequests {
+        WaitingRequests(self.permits.clone())
+    }
+
+    fn enter(&self, input: Input) -> Result<(), CoreGone> {
+        self.inputs.send(Queued { input, since: Instant::now() }).map_err(|_| CoreGone)
     }
 
     /// Tells the node something. Nothing is lost if the core thread is gone: so is its state.
     pub fn tell(&self, event: Event) {
-        let _ = self.inputs.send(Input::Event(Box::new(event)));
+        let _ = self.enter(Input::Event(Box::new(event)));
     }
 
     /// Ends the process without handing over.
     pub fn fail(&self, why: String, exit_code: i32) {
-        let _ = self.inputs.send(Input::Failed(Failure { why, exit_code }));
+        let _ = self.enter(Input::Failed(Failure { why, exit_code }));
     }
 }
 
@@ -172,12 +200,12 @@ impl Drop for FailIfPanicking {
 
 impl CoreInbox {
     /// What is there now.
-    pub fn take(&self) -> Option<Input> {
+    pub fn take(&self) -> Option<Queued> {
         self.inputs.try_recv().ok()
     }
 
     /// The next input, or nothing once `deadline` has come.
-    pub fn wait(&self, deadline: Option<Instant>) -> Option<Input> {
+    pub fn wait(&self, deadline: Option<Instant>) -> Option<Queued> {
         let Some(deadline) = deadline else { return self.inputs.recv().ok() };
         let left = deadline.saturating_duration_since(Instant::now());
         self.inputs.recv_timeout(left).ok()

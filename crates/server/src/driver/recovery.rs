@@ -134,6 +134,7 @@ fn promise(election: &quorate_storage::ElectionState) -> Option<quorate_raft::El
         voted: election.voted,
         voters: election.voters.clone(),
         data_version,
+        recovering: election.recovering,
     })
 }
 
@@ -151,6 +152,7 @@ impl super::core::ElectionStore for Votes {
             leader_id: state.leader,
             voted: state.voted,
             voters: state.voters.clone(),
+            recovering: state.recovering,
         };
         self.0.save(&state, version)
     }

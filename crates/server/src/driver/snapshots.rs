@@ -9,21 +9,35 @@ use quorate_metadata::{Image, Replayer, load_values};
 use quorate_node::Event;
 use quorate_protocol::control::{ControlRecord, Voter};
 use quorate_storage::{
-    LogReader, Retention, SnapshotReader, SnapshotReceiver, SnapshotVoters, Snapshots, StorageError,
+    LogReader, Retention, SnapshotReader, SnapshotReads, SnapshotReceiver, SnapshotVoters,
+    Snapshots, StorageError,
 };
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// How often retention is looked at, beside after each snapshot.
-const RETENTION_INTERVAL: Duration = Duration::from_secs(60);
+const RETENTION_INTERVAL_MS: i64 = 60_000;
+const RETENTION_INTERVAL: Duration = Duration::from_millis(RETENTION_INTERVAL_MS.unsigned_abs());
 
 /// What the thread is asked for, in order.
 enum Job {
     Write(Box<Write>),
-    Download { id: OffsetAndEpoch, position: u64, bytes: Bytes },
-    Discard { id: OffsetAndEpoch },
-    Install { id: OffsetAndEpoch },
+    Download {
+        id: OffsetAndEpoch,
+        position: u64,
+        bytes: Bytes,
+    },
+    Discard {
+        id: OffsetAndEpoch,
+    },
+    Install {
+        id: OffsetAndEpoch,
+    },
+    /// A part of it is given to a follower.
+    Read {
+        id: OffsetAndEpoch,
+    },
     Close,
 }
 
@@ -64,7 +78,9 @@ impl SnapshotThread {
     pub fn start(tools: SnapshotTools) -> std::io::Result<(SnapshotThread, JoinHandle<()>)> {
         let (jobs, queue) = channel();
         let guard = FailIfPanicking { core: tools.core.clone(), thread: "snapshot" };
-        let worker = Worker { tools, receiving: None };
+        let retained_ms = (tools.wall_ms)();
+        let reads = SnapshotReads::default();
+        let worker = Worker { tools, receiving: None, reads, retained_ms };
         let thread =
             std::thread::Builder::new().name("quorate-snapshot".to_owned()).spawn(move || {
                 let _guard = guard;
@@ -100,6 +116,11 @@ impl SnapshotThread {
         self.send(Job::Install { id });
     }
 
+    /// A part of that snapshot is given to a follower, which will want the rest.
+    pub fn reading(&self, id: OffsetAndEpoch) {
+        self.send(Job::Read { id });
+    }
+
     /// Ends the thread after what it is doing.
     pub fn close(&self) {
         self.send(Job::Close);
@@ -114,6 +135,9 @@ impl SnapshotThread {
 struct Worker {
     tools: SnapshotTools,
     receiving: Option<Receiving>,
+    reads: SnapshotReads,
+    /// When retention was looked at last.
+    retained_ms: i64,
 }
 
 /// A download; an error in the middle is told when it should be installed.
@@ -140,6 +164,13 @@ impl Worker {
                     self.retain();
                 }
                 Err(RecvTimeoutError::Timeout) => self.retain(),
+                Ok(Job::Read { id }) => {
+                    let now_ms = (self.tools.wall_ms)();
+                    self.reads.note(id, now_ms);
+                    if now_ms.saturating_sub(self.retained_ms) >= RETENTION_INTERVAL_MS {
+                        self.retain();
+                    }
+                }
                 Ok(Job::Close) | Err(RecvTimeoutError::Disconnected) => return,
             }
         }
@@ -228,7 +259,9 @@ impl Worker {
         let tools = &self.tools;
         let before = tools.log.log_start();
         let now_ms = (tools.wall_ms)();
-        let Ok(cleaned) = tools.disk.clean(tools.snapshots.clone(), tools.retention, now_ms) else {
+        self.retained_ms = now_ms;
+        let (snapshots, in_use) = (tools.snapshots.clone(), self.reads.in_use(now_ms));
+        let Ok(cleaned) = tools.disk.clean(snapshots, tools.retention, now_ms, in_use) else {
             return;
         };
         match cleaned {

@@ -18,6 +18,13 @@ pub struct Bound {
     socket: TcpListener,
 }
 
+impl Bound {
+    /// The next connection.
+    pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        self.socket.accept().await
+    }
+}
+
 /// Opens the socket of a listener.
 pub async fn bind(listener: &Listener, backlog: i32) -> io::Result<Bound> {
     let backlog = u32::try_from(backlog).unwrap_or(1);
@@ -67,9 +74,10 @@ pub async fn accept(edge: Arc<Edge>, bound: Bound) {
 }
 
 fn admit(edge: &Arc<Edge>, stream: TcpStream, from: SocketAddr, listener: Str) {
-    let admission = match edge.admit(from.ip().to_canonical()) {
+    let admission = match edge.admit(from.ip().to_canonical(), &listener) {
         Ok(admission) => admission,
         Err(limit) => {
+            edge.telemetry.connections.refused.increment(limit);
             edge.quiet.warn(format_args!("refused a connection from {from}: {limit} is reached"));
             return;
         }

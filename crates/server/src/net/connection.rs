@@ -6,6 +6,7 @@ use super::envelope;
 use super::frame::{FrameError, FrameReader, write_frame};
 use crate::driver::queue::Reply;
 use crate::driver::source;
+use crate::telemetry::since_start;
 use bytes::Bytes;
 use quorate_controller::{Principal, RequestContext};
 use quorate_metadata::Str;
@@ -76,6 +77,34 @@ pub enum Ended {
 }
 
 impl Ended {
+    /// The label of metrics.
+    fn reason(&self) -> &'static str {
+        match self {
+            Ended::Frame(FrameError::Closed { .. }) => "closed",
+            Ended::Frame(FrameError::Io(_)) | Ended::Write(_) => "broken",
+            Ended::Frame(FrameError::Size { .. }) => "frame",
+            Ended::Header(_) => "header",
+            Ended::NotServed(_) => "not_served",
+            Ended::Version { .. } => "version",
+            Ended::Body { .. } => "body",
+            Ended::Answer { .. } => "answer",
+            Ended::Idle => "idle",
+            Ended::Stopping => "stopping",
+        }
+    }
+
+    /// Whether what came made no sense.
+    fn is_parser_error(&self) -> bool {
+        matches!(
+            self,
+            Ended::Frame(FrameError::Size { .. })
+                | Ended::Header(_)
+                | Ended::NotServed(_)
+                | Ended::Version { .. }
+                | Ended::Body { .. }
+        )
+    }
+
     /// Whether an operator should hear of it.
     fn is_worth_a_line(&self) -> bool {
         !matches!(
@@ -103,6 +132,11 @@ pub async fn serve(
         listener,
     };
     let ended = connection.run().await;
+    let counts = &connection.edge.telemetry.connections;
+    counts.ended.increment(ended.reason());
+    if ended.is_parser_error() {
+        counts.parser_errors.increment(ended.reason());
+    }
     if ended.is_worth_a_line() {
         let listener = &connection.listener;
         connection
@@ -135,6 +169,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     async fn exchange(&mut self) -> Result<(), Ended> {
         let idle = self.edge.limits.max_idle;
         let frame = or_idle(idle, self.reader.next(&mut self.stream)).await??;
+        let received = self.edge.clock.time();
         let frame = RequestFrame::decode(frame)?;
         let chunks = match check(&frame)? {
             Admitted::UnknownApiVersions => {
@@ -142,13 +177,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     .map_err(|error| Ended::Answer { api: frame.api, version: 0, error })?
             }
             Admitted::Request(request) => {
+                self.edge.telemetry.requests.api(frame.api).received(frame.version);
                 let response = self.answer(&frame, *request).await?;
+                self.edge.telemetry.requests.answered(&response);
                 encode_response_chunks(&response, frame.version, frame.correlation_id).map_err(
                     |error| Ended::Answer { api: frame.api, version: frame.version, error },
                 )?
             }
         };
-        self.write(chunks).await
+        self.write(chunks).await?;
+        let now = self.edge.clock.time();
+        let total = &self.edge.telemetry.requests.api(frame.api).total;
+        total.record(since_start(now), now.since(received));
+        Ok(())
     }
 
     async fn write(&mut self, chunks: Vec<Bytes>) -> Result<(), Ended> {

@@ -11,7 +11,9 @@ use crate::config::NetworkConfig;
 use crate::driver::clock::Clock;
 use crate::driver::queue::CoreQueue;
 use crate::driver::source::LogSource;
+use crate::telemetry::Telemetry;
 use quiet::QuietLog;
+use quorate_metadata::Str;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,6 +30,8 @@ pub struct Edge {
     pub limits: NetworkConfig,
     /// Says why connections were closed, but not a million times.
     pub quiet: QuietLog,
+    /// Where connections and requests are counted.
+    pub telemetry: Arc<Telemetry>,
     open: Mutex<Open>,
 }
 
@@ -46,11 +50,17 @@ impl Edge {
         clock: Clock,
         limits: NetworkConfig,
     ) -> Edge {
-        Edge { core, source, clock, limits, quiet: QuietLog::default(), open: Mutex::default() }
+        let (quiet, open) = (QuietLog::default(), Mutex::default());
+        Edge { core, source, clock, limits, quiet, telemetry: Telemetry::new(clock), open }
+    }
+
+    /// Counts there instead of for itself.
+    pub fn counting_into(self, telemetry: Arc<Telemetry>) -> Edge {
+        Edge { telemetry, ..self }
     }
 
     /// Counts a new connection, or says which limit forbids it.
-    fn admit(self: &Arc<Edge>, address: IpAddr) -> Result<Admission, &'static str> {
+    fn admit(self: &Arc<Edge>, address: IpAddr, listener: &Str) -> Result<Admission, &'static str> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.total >= self.limits.max_connections {
             return Err("max.connections");
@@ -61,7 +71,9 @@ impl Edge {
         }
         *from_there += 1;
         open.total += 1;
-        Ok(Admission { edge: self.clone(), address })
+        drop(open);
+        self.telemetry.connections.opened(listener);
+        Ok(Admission { edge: self.clone(), address, listener: listener.clone() })
     }
 
     /// Connections open now.
@@ -74,10 +86,12 @@ impl Edge {
 struct Admission {
     edge: Arc<Edge>,
     address: IpAddr,
+    listener: Str,
 }
 
 impl Drop for Admission {
     fn drop(&mut self) {
+        self.edge.telemetry.connections.closed(&self.listener);
         let mut open = self.edge.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.total -= 1;
         if let Some(count) = open.by_address.get_mut(&self.address) {

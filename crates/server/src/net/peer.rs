@@ -7,6 +7,7 @@
 use super::frame::{FrameError, FrameReader, write_frame};
 use crate::config::address::HostPort;
 use crate::driver::queue::CoreQueue;
+use crate::telemetry::{Telemetry, since_start};
 use bytes::Bytes;
 use quorate_node::{Event, PeerAddress, RpcFailure, RpcId};
 use quorate_protocol::header::{decode_response, encode_request};
@@ -37,6 +38,7 @@ struct Shared {
     connect_timeout: Duration,
     response_max_bytes: usize,
     free: Mutex<BTreeMap<(String, u16), Vec<Peer>>>,
+    telemetry: Arc<Telemetry>,
 }
 
 /// An open connection whose versions are known.
@@ -45,6 +47,13 @@ struct Peer {
     reader: FrameReader,
     versions: BTreeMap<i16, (i16, i16)>,
     correlation_id: i32,
+    telemetry: Arc<Telemetry>,
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.telemetry.peers.connections_closed.increment();
+    }
 }
 
 /// Why a request failed, and whether the peer's process seems to be gone.
@@ -55,6 +64,18 @@ struct Failed {
 }
 
 impl Failed {
+    /// The label of metrics.
+    fn reason(&self) -> &'static str {
+        match self.failure {
+            RpcFailure::Timeout => "timeout",
+            RpcFailure::Disconnected => "disconnected",
+            RpcFailure::Refused => "refused",
+            RpcFailure::UnsupportedVersion => "unsupported_version",
+            RpcFailure::Garbage => "garbage",
+            RpcFailure::Authentication => "authentication",
+        }
+    }
+
     fn new(failure: RpcFailure, why: impl ToString) -> Failed {
         Failed { failure, why: why.to_string(), peer_down: false }
     }
@@ -72,6 +93,7 @@ impl Peers {
         client_id: String,
         connect_timeout: Duration,
         response_max_bytes: usize,
+        telemetry: Arc<Telemetry>,
     ) -> Peers {
         let shared = Shared {
             runtime,
@@ -80,6 +102,7 @@ impl Peers {
             connect_timeout,
             response_max_bytes,
             free: Mutex::default(),
+            telemetry,
         };
         Peers { shared: Arc::new(shared) }
     }
@@ -89,11 +112,24 @@ impl Peers {
     pub fn send(&self, rpc: RpcId, to: PeerAddress, request: AnyRequest, timeout: Duration) {
         let shared = self.shared.clone();
         self.shared.runtime.spawn(async move {
+            let clock = shared.telemetry.clock;
+            let sent = clock.time();
             let work = shared.exchange(&to, &request);
             let outcome = match tokio::time::timeout(timeout, work).await {
                 Ok(outcome) => outcome,
                 Err(late) => Err(Failed::new(RpcFailure::Timeout, late)),
             };
+            let counts = &shared.telemetry.peers;
+            match &outcome {
+                Ok(_) => {
+                    if let Some(node) = to.node {
+                        let now = clock.time();
+                        let (up, took) = (since_start(now), now.since(sent));
+                        counts.answered(up, node, request.api_key(), took);
+                    }
+                }
+                Err(failed) => counts.failures.increment(failed.reason()),
+            }
             let peer_down = outcome.as_ref().is_err_and(|failed| failed.peer_down);
             let result = outcome.map_err(|failed| {
                 let (api, failure, why) = (request.api_key(), failed.failure, failed.why);
@@ -161,7 +197,9 @@ impl Shared {
             Ok(Err(error)) => return Err(Failed::new(RpcFailure::Refused, error)),
             Err(late) => return Err(Failed::new(RpcFailure::Timeout, late)),
         };
+        self.telemetry.peers.connections_opened.increment();
         let mut peer = Peer {
+            telemetry: self.telemetry.clone(),
             stream,
             reader: FrameReader::new(self.response_max_bytes),
             versions: BTreeMap::new(),
@@ -229,6 +267,9 @@ impl Peer {
         // A field that this version cannot carry: the peer is too old for what is asked.
         let bytes = encode_request(request, version, self.correlation_id, Some(client_id.clone()))
             .map_err(|error| Failed::new(RpcFailure::UnsupportedVersion, error))?;
+        let counts = &self.telemetry.peers;
+        counts.bytes_out.record(self.telemetry.uptime(), bytes.len() as u64 + 4);
+        counts.requests.record(self.telemetry.uptime(), 1);
         write_frame(&mut self.stream, vec![bytes]).await.map_err(|error| lost(&error))?;
         let frame: Bytes = match self.reader.next(&mut self.stream).await {
             Ok(frame) => frame,
@@ -240,6 +281,8 @@ impl Peer {
                 return Err(Failed::new(RpcFailure::Garbage, error));
             }
         };
+        counts.bytes_in.record(self.telemetry.uptime(), frame.len() as u64 + 4);
+        counts.responses.record(self.telemetry.uptime(), 1);
         let (correlation_id, response) = decode_response(request.api_key(), version, frame)
             .map_err(|error| Failed::new(RpcFailure::Garbage, error))?;
         if correlation_id != self.correlation_id {

@@ -153,8 +153,8 @@ impl TestEdge {
 }
 
 fn answer_by_rote(inbox: &CoreInbox, rote: &Rote) {
-    while let Some(input) = inbox.wait(None) {
-        match input {
+    while let Some(queued) = inbox.wait(None) {
+        match queued.input {
             Input::Request(request) => answer(*request, rote),
             Input::Event(event) => {
                 if let Event::Cancelled { .. } = *event {

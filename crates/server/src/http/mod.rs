@@ -1,0 +1,78 @@
+//! `quorate.http.listener`: health, status and metrics over HTTP/1.1, for probes and scrapers.
+//!
+//! GET only, small requests only, a bounded number of connections. Whatever comes in here never costs
+//! the core thread anything.
+
+pub mod board;
+pub mod health;
+mod request;
+mod server;
+mod status;
+
+pub use request::{HEAD_MAX_BYTES, HeadError, Request, parse_head};
+pub use server::{HttpLimits, bind, serve};
+
+use board::Board;
+use std::sync::Arc;
+
+/// An answer to a request that could be read.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Its status code.
+    pub status: u16,
+    /// `Content-Type`.
+    pub content_type: &'static str,
+    /// The body.
+    pub body: String,
+}
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+const INDEX: &str = "\
+/livez    200 while the core thread moves
+/readyz   200 while this node does its part in the quorum, else 503 and the reason
+/status   the node in JSON; ?hash=1 adds the hash of the metadata
+/metrics  Prometheus
+";
+
+/// Answers a GET.
+pub async fn answer(board: &Arc<Board>, request: &Request) -> Answer {
+    let now = board.now();
+    let view = board.view();
+    match request.path.as_str() {
+        "/livez" => verdict(health::alive(&board.signs(view.as_deref(), now))),
+        "/readyz" => verdict(health::ready(&board.signs(view.as_deref(), now))),
+        "/status" => {
+            let hash = match request.has("hash", "1") {
+                true => board.hash().await,
+                false => None,
+            };
+            let mut body = format!("{:#}", status::status(board, hash));
+            body.push('\n');
+            Answer { status: 200, content_type: JSON, body }
+        }
+        "/metrics" => {
+            let sample = board.sample();
+            let body = board.metrics_page(&sample);
+            // This may have become the last reader of an image, and freeing one takes time.
+            tokio::task::spawn_blocking(move || drop(sample));
+            Answer { status: 200, content_type: PROMETHEUS, body }
+        }
+        "/" => Answer { status: 200, content_type: TEXT, body: INDEX.to_owned() },
+        _ => Answer {
+            status: 404,
+            content_type: TEXT,
+            body: format!("not found; there is\n{INDEX}"),
+        },
+    }
+}
+
+fn verdict(outcome: Result<(), String>) -> Answer {
+    let (status, body) = match outcome {
+        Ok(()) => (200, "ok\n".to_owned()),
+        Err(why) => (503, format!("{why}\n")),
+    };
+    Answer { status, content_type: TEXT, body }
+}
