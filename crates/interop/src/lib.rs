@@ -35,6 +35,7 @@ pub use process::{Process, remove_when_killed};
 pub use quorum::{Quorum, QuorumBuilder};
 pub use quorum_traffic::{Creates, FollowingBrokers, each_exactly_once};
 pub use quorum_view::{CommonLog, EpochWatch};
+pub use rustix::process::Signal;
 pub use simulated::SimulatedBrokers;
 pub use tools::{RunningTool, ToolOutput};
 pub use view::{PartitionView, TopicView};

@@ -49,7 +49,7 @@ pub fn scan_log(name: &str, log: &Path, extra_allowed: &[&str]) -> Outcome<()> {
 /// ERROR, and on the next line why: its own race with brokers that already know of it.
 fn is_early_request(line: &str, next: &str) -> bool {
     line.contains("Unexpected error handling request")
-        && next.starts_with("org.apache.kafka.common.errors.NotControllerException")
+        && next.contains("org.apache.kafka.common.errors.NotControllerException")
 }
 
 fn is_bad(line: &str, extra_allowed: &[&str]) -> bool {
@@ -73,6 +73,9 @@ mod tests {
                     handling request RequestHeader(apiKey=BROKER_HEARTBEAT) (kafka.x)";
         let not_controller = "org.apache.kafka.common.errors.NotControllerException: node 1";
         assert!(is_early_request(line, not_controller));
+        // As 3.9 says it.
+        let wrapped = format!("java.util.concurrent.CompletionException: {not_controller}");
+        assert!(is_early_request(line, &wrapped));
         assert!(!is_early_request(line, "java.lang.NullPointerException"));
         assert!(is_bad(line, &[]));
     }

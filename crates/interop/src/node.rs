@@ -1,4 +1,5 @@
 use crate::{Failure, KafkaVersion, Outcome, Process, quorate_binary, scan_log};
+use rustix::process::Signal;
 use std::fs;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -111,6 +112,14 @@ impl Node {
     /// Its process, if started.
     pub fn process(&mut self) -> Option<&mut Process> {
         self.process.as_mut()
+    }
+
+    /// Sends a signal and returns at once.
+    pub fn signal(&mut self, signal: Signal) -> Outcome<()> {
+        let Some(process) = self.process.as_mut() else {
+            return Err(Failure(format!("{} does not run", self.name)));
+        };
+        process.signal(signal)
     }
 
     /// SIGKILL.

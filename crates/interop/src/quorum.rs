@@ -25,6 +25,7 @@ pub struct QuorumBuilder {
     dynamic: bool,
     release: String,
     brokers: Option<KafkaVersion>,
+    joins_later: usize,
     properties: BTreeMap<String, String>,
 }
 
@@ -44,6 +45,13 @@ impl QuorumBuilder {
     /// `--release-version` of the format.
     pub fn release_version(mut self, release: &str) -> QuorumBuilder {
         release.clone_into(&mut self.release);
+        self
+    }
+
+    /// One more controller will come by [`Quorum::add_observer`]; its address is among everybody's
+    /// bootstrap servers from the start, so that those who leave the voter set still find it.
+    pub fn joins_later(mut self) -> QuorumBuilder {
+        self.joins_later += 1;
         self
     }
 
@@ -80,6 +88,7 @@ impl QuorumBuilder {
             epochs: EpochWatch::default(),
             allowed_errors: Vec::new(),
             members,
+            later_ports: (0..self.joins_later).map(|_| free_port()).collect(),
             options: self,
             prng,
             work,
@@ -118,6 +127,8 @@ pub struct Quorum {
     /// Error lines that this test provokes on purpose.
     pub allowed_errors: Vec<&'static str>,
     members: Vec<Member>,
+    /// Ports of controllers to come.
+    later_ports: Vec<u16>,
     options: QuorumBuilder,
     prng: Prng,
     // Dropped last: its folder is removed after the processes are gone.
@@ -133,6 +144,7 @@ impl Quorum {
             dynamic: false,
             release: KafkaVersion::V4_3_0.release_version().to_owned(),
             brokers: None,
+            joins_later: 0,
             properties: BTreeMap::new(),
         }
     }
@@ -254,10 +266,15 @@ impl Quorum {
     pub fn add_observer(&mut self, program: Controller) -> Outcome<i32> {
         let id = FIRST_CONTROLLER_ID + i32::try_from(self.members.len()).unwrap_or(i32::MAX);
         let directory_id = Uuid::random(&mut self.prng);
-        let member = Member { id, port: free_port(), program, directory_id };
+        let port = self.later_ports.pop().ok_or_else(|| {
+            Failure::new("this quorum was not built for one more: QuorumBuilder::joins_later")
+        })?;
+        let member = Member { id, port, program, directory_id };
         self.members.push(member.clone());
         self.create_member(&member, false)?;
         self.controller(id).start()?;
+        // Kafka's fetches before it listens, and one that cannot be reached is not made a voter.
+        wait_for("the new controller listens", DEADLINE, || self.controller(id).listening())?;
         // The format tool gave the directory an id of its own.
         let file = self.controllers[&id].dir.join("meta.properties");
         let text = fs::read_to_string(&file)
@@ -394,7 +411,8 @@ impl Quorum {
         let address = |member: &Member| format!("127.0.0.1:{}", member.port);
         let (key, all): (_, Vec<String>) = if self.options.dynamic {
             let key = "controller.quorum.bootstrap.servers";
-            (key, self.members.iter().map(address).collect())
+            let later = self.later_ports.iter().map(|port| format!("127.0.0.1:{port}"));
+            (key, self.members.iter().map(address).chain(later).collect())
         } else {
             let voter = |member: &Member| format!("{}@{}", member.id, address(member));
             ("controller.quorum.voters", self.members.iter().map(voter).collect())

@@ -24,6 +24,8 @@ pub struct Creates {
 struct Shared {
     stop: AtomicBool,
     avoid: Mutex<Option<String>>,
+    /// Held while a request is under way.
+    attempt: Mutex<()>,
     acked: Mutex<Vec<(Instant, String)>>,
     refused: Mutex<Option<String>>,
 }
@@ -38,13 +40,13 @@ impl Creates {
             let mut server = 0;
             for number in 0.. {
                 let name = format!("{prefix}-{number}");
-                let mut attempts = 0;
                 while !of_thread.stop.load(Ordering::Relaxed) {
                     let address = &servers[server % servers.len()];
-                    attempts += 1;
-                    if of_thread.is_avoided(address)
-                        || !of_thread.create(&mut connection, address, &name, attempts, timeout)
-                    {
+                    let attempt = lock(&of_thread.attempt);
+                    let created = !of_thread.is_avoided(address)
+                        && of_thread.create(&mut connection, address, &name, timeout);
+                    drop(attempt);
+                    if !created {
                         connection = None;
                         server += 1;
                         std::thread::sleep(RETRY_PAUSE);
@@ -66,32 +68,34 @@ impl Creates {
     }
 
     /// From now on nothing is sent to this server (one that was stopped by the test: to wait for
-    /// it would measure the timeout of this client).
+    /// it would measure the timeout of this client). Returns when no request to it is under way.
     pub fn avoid(&self, server: Option<String>) {
         *lock(&self.shared.avoid) = server;
+        drop(lock(&self.shared.attempt));
     }
 
     /// Waits until so many more are acknowledged.
     pub fn await_more(&self, more: usize) -> Outcome<()> {
         let wanted = self.count() + more;
         wait_for("topics are created", DEADLINE, || {
+            // No use to wait for better: say it at once.
             if let Some(why) = lock(&self.shared.refused).clone() {
-                return Err(Failure(why));
+                return Ok(Err(Failure(why)));
             }
             let count = self.count();
             ensure!(count >= wanted, "{count} of {wanted}");
-            Ok(())
-        })
+            Ok(Ok(()))
+        })?
     }
 
-    /// The time from `since` to the first acknowledgement after it.
-    pub fn first_ack_after(&self, since: Instant) -> Outcome<Duration> {
-        wait_for("a create is acknowledged again", DEADLINE, || {
-            let acked = lock(&self.shared.acked);
-            let first = acked.iter().find(|(when, _)| *when > since);
-            let (when, _) = first.ok_or_else(|| Failure(format!("{} before", acked.len())))?;
-            Ok(*when - since)
-        })
+    /// The longest time without an acknowledgement, beginning at `since` or later.
+    pub fn longest_gap_since(&self, since: Instant) -> Duration {
+        let acked = lock(&self.shared.acked);
+        let times: Vec<Instant> = acked.iter().map(|(when, _)| *when).collect();
+        drop(acked);
+        let later: Vec<Instant> =
+            std::iter::once(since).chain(times.into_iter().filter(|when| *when > since)).collect();
+        later.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
     }
 
     /// Ends the load; the names of all acknowledged topics.
@@ -125,14 +129,14 @@ impl Shared {
         connection: &mut Option<Admin>,
         address: &str,
         name: &str,
-        attempts: u32,
         timeout: Duration,
     ) -> bool {
         match try_create(connection, address, name, timeout) {
             Ok(()) => {}
-            // An attempt whose answer was lost had its effect.
+            // Nobody else uses this name: an attempt whose answer was lost had its effect. The
+            // attempt need not be this client's: a broker forwards again when its controller dies.
             Err(ClientError::Refused { error_code, .. })
-                if error_code == ErrorCode::TopicAlreadyExists.code() && attempts > 1 => {}
+                if error_code == ErrorCode::TopicAlreadyExists.code() => {}
             Err(ClientError::Refused { error_code, message, what }) => {
                 if !is_passing(error_code) {
                     let why = format!("{address}: {what}: error {error_code} {message:?}");

@@ -122,9 +122,15 @@ impl Quorum {
     /// byte. Old segments that a snapshot has replaced are compared where they still exist.
     pub fn compare_logs(&mut self) -> Outcome<CommonLog> {
         let ids: Vec<i32> = self.controllers.keys().copied().collect();
-        let end = self.await_caught_up(&ids)?;
+        self.compare_logs_of(&ids)
+    }
+
+    /// The same for these voters only.
+    pub fn compare_logs_of(&mut self, voters: &[i32]) -> Outcome<CommonLog> {
+        let end = self.await_caught_up(voters)?;
         let mut common = CommonLog::default();
-        for (id, node) in &self.controllers {
+        for id in voters {
+            let node = self.controller(*id);
             let found = read_log(&node.dir().join("__cluster_metadata-0"), end)
                 .map_err(|e| Failure(format!("the log of controller {id}: {e}")))?;
             ensure!(!found.is_empty(), "controller {id} has an empty log");

@@ -1,7 +1,7 @@
 //! Quorums of Kafka's controllers and ours, with a real broker: either side leads in turn, under a
 //! stream of creates. One Kafka version a test, so that each can be run alone.
 use quorate_interop::{
-    Controller, Creates, KafkaVersion, Node, Outcome, Quorum, each_exactly_once, ensure,
+    Controller, Creates, Failure, KafkaVersion, Node, Outcome, Quorum, each_exactly_once, ensure,
 };
 use std::time::Duration;
 
@@ -55,8 +55,12 @@ fn rounds() -> usize {
 }
 
 fn either_side_leads(name: &str, version: KafkaVersion, voters: [Controller; 3]) -> Outcome<()> {
-    let mut builder =
-        Quorum::builder(name).dynamic().release_version(version.release_version()).broker(version);
+    // Snapshots every few dozen records, so that both kinds write some.
+    let mut builder = Quorum::builder(name)
+        .property("metadata.log.max.record.bytes.between.snapshots", "4000")
+        .dynamic()
+        .release_version(version.release_version())
+        .broker(version);
     for voter in voters {
         builder = builder.voter(voter);
     }
@@ -80,11 +84,33 @@ fn either_side_leads(name: &str, version: KafkaVersion, voters: [Controller; 3])
     ensure!(acked.len() >= 10 * rounds(), "only {} topics were created", acked.len());
     let log = quorum.compare_logs()?;
     each_exactly_once(&acked, &log)?;
+    let snapshots = readable_snapshots(&quorum)?;
     println!(
-        "{name}: {} topics acknowledged over {} epochs, {} batches equal on all nodes",
+        "{name}: {} topics acknowledged over {} epochs, {} batches equal on all nodes, {snapshots} snapshots",
         acked.len(),
         quorum.epochs.epochs_seen(),
         log.len()
     );
     quorum.finish()
+}
+
+/// Every node has written snapshots, and our tool reads them all, Kafka's and ours; how many.
+fn readable_snapshots(quorum: &Quorum) -> Outcome<usize> {
+    let mut count = 0;
+    for node in quorum.controllers.values() {
+        let dir = node.dir().join("__cluster_metadata-0");
+        let fault = |e: std::io::Error| Failure(format!("{}: {e}", dir.display()));
+        let mut found = 0;
+        for entry in std::fs::read_dir(&dir).map_err(fault)? {
+            let path = entry.map_err(fault)?.path().display().to_string();
+            // The one at offset 0 was written by the format tool.
+            if path.ends_with(".checkpoint") && !path.contains("/00000000000000000000-") {
+                quorum.quorate(&["dump", &path])?.ok()?.says("SnapshotFooter")?;
+                found += 1;
+            }
+        }
+        ensure!(found > 0, "controller {} has written no snapshot", node.id);
+        count += found;
+    }
+    Ok(count)
 }
