@@ -29,7 +29,7 @@ pub use cluster::{Cluster, ClusterBuilder, Controller, STOP_DEADLINE};
 pub use failure::{Failure, Outcome};
 pub use kafka::{KafkaVersion, Tool};
 pub use log_scan::scan_log;
-pub use node::Node;
+pub use node::{Node, Place};
 pub use ports::free_port;
 pub use process::{Process, remove_when_killed};
 pub use quorum::{Quorum, QuorumBuilder};

@@ -13,13 +13,45 @@ pub(crate) enum Program {
     Kafka(KafkaVersion),
 }
 
+/// Where a node runs: the machine's own network, or a namespace of the test.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// Name or address that the node is reached by.
+    pub host: String,
+    /// Its network namespace, if it is not the test's own.
+    pub netns: Option<String>,
+}
+
+impl Default for Place {
+    fn default() -> Place {
+        Place { host: "127.0.0.1".to_owned(), netns: None }
+    }
+}
+
+impl Place {
+    /// The command that runs another one there; the process id stays that of the command.
+    fn run(&self, command: Command) -> Command {
+        let Some(netns) = &self.netns else { return command };
+        let mut there = Command::new("ip");
+        there.args(["netns", "exec", netns]).arg(command.get_program()).args(command.get_args());
+        for (key, value) in command.get_envs() {
+            match value {
+                Some(value) => there.env(key, value),
+                None => there.env_remove(key),
+            };
+        }
+        there
+    }
+}
+
 /// A controller or broker of a cluster, running or not. Its files outlive its process.
 #[derive(Debug)]
 pub struct Node {
     /// `node.id`.
     pub id: i32,
-    /// The port of its one listener on 127.0.0.1.
+    /// The port of its one listener.
     pub port: u16,
+    pub(crate) place: Place,
     pub(crate) program: Program,
     pub(crate) dir: PathBuf,
     pub(crate) properties: PathBuf,
@@ -40,6 +72,7 @@ impl Node {
         let node = Node {
             id,
             port,
+            place: Place::default(),
             program,
             dir: root.join(name),
             properties: root.join(format!("{name}.properties")),
@@ -52,9 +85,9 @@ impl Node {
         Ok(node)
     }
 
-    /// `127.0.0.1:port`.
+    /// `host:port`, with the host `127.0.0.1` unless the node has another place.
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("{}:{}", self.place.host, self.port)
     }
 
     /// Whether our binary runs it.
@@ -79,18 +112,19 @@ impl Node {
 
     /// The command that runs it in the foreground.
     pub fn command(&self) -> Outcome<Command> {
-        match self.program {
+        let command = match self.program {
             Program::Quorate => {
                 let mut command = Command::new(quorate_binary()?);
                 command.arg("server").arg(&self.properties);
-                Ok(command)
+                command
             }
             Program::Kafka(version) => {
                 let mut command = version.java(256, "INFO")?;
                 command.arg("kafka.Kafka").arg(&self.properties);
-                Ok(command)
+                command
             }
-        }
+        };
+        Ok(self.place.run(command))
     }
 
     /// Starts the process and returns at once.
@@ -145,7 +179,7 @@ impl Node {
         {
             return Err(Failure(format!("{} has exited:\n{}", self.name, process.log_tail())));
         }
-        TcpStream::connect(("127.0.0.1", self.port))
+        TcpStream::connect((self.place.host.as_str(), self.port))
             .map(drop)
             .map_err(|e| Failure(format!("{} does not listen on {}: {e}", self.name, self.port)))
     }

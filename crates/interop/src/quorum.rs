@@ -1,6 +1,6 @@
 //! A quorum of several controllers, ours and Kafka's in any mix, with real brokers or none.
 
-use crate::node::Program;
+use crate::node::{Place, Program};
 use crate::quorum_view::EpochWatch;
 use crate::{
     Controller, DEADLINE, Failure, KafkaVersion, Node, Outcome, Tool, ToolOutput, WorkDir, ensure,
@@ -26,6 +26,8 @@ pub struct QuorumBuilder {
     release: String,
     brokers: Option<KafkaVersion>,
     joins_later: usize,
+    places: Vec<Place>,
+    broker_place: Place,
     properties: BTreeMap<String, String>,
 }
 
@@ -61,6 +63,18 @@ impl QuorumBuilder {
         self
     }
 
+    /// Where the voters run, in order; those without a place run here.
+    pub fn places(mut self, places: Vec<Place>) -> QuorumBuilder {
+        self.places = places;
+        self
+    }
+
+    /// Where the broker runs.
+    pub fn broker_place(mut self, place: Place) -> QuorumBuilder {
+        self.broker_place = place;
+        self
+    }
+
     /// A further line in every controller's configuration.
     pub fn property(mut self, key: &str, value: &str) -> QuorumBuilder {
         self.properties.insert(key.to_owned(), value.to_owned());
@@ -74,8 +88,10 @@ impl QuorumBuilder {
         let cluster_id = Uuid::random(&mut prng);
         let members: Vec<Member> = (FIRST_CONTROLLER_ID..)
             .zip(&self.voters)
-            .map(|(id, program)| Member {
+            .enumerate()
+            .map(|(index, (id, program))| Member {
                 id,
+                place: self.places.get(index).cloned().unwrap_or_default(),
                 port: free_port(),
                 program: *program,
                 directory_id: Uuid::random(&mut prng),
@@ -108,6 +124,7 @@ impl QuorumBuilder {
 #[derive(Clone, Debug)]
 struct Member {
     id: i32,
+    place: Place,
     port: u16,
     program: Controller,
     directory_id: Uuid,
@@ -145,6 +162,8 @@ impl Quorum {
             release: KafkaVersion::V4_3_0.release_version().to_owned(),
             brokers: None,
             joins_later: 0,
+            places: Vec::new(),
+            broker_place: Place::default(),
             properties: BTreeMap::new(),
         }
     }
@@ -269,7 +288,7 @@ impl Quorum {
         let port = self.later_ports.pop().ok_or_else(|| {
             Failure::new("this quorum was not built for one more: QuorumBuilder::joins_later")
         })?;
-        let member = Member { id, port, program, directory_id };
+        let member = Member { id, place: Place::default(), port, program, directory_id };
         self.members.push(member.clone());
         self.create_member(&member, false)?;
         self.controller(id).start()?;
@@ -323,12 +342,14 @@ impl Quorum {
         let Some(version) = self.options.brokers else { return Ok(()) };
         let port = free_port();
         let dir = self.work.path().join("broker");
+        let place = self.options.broker_place.clone();
+        let listener = format!("PLAINTEXT://{}:{port}", place.host);
         let mut all = self.quorum_properties();
         for (key, value) in [
             ("process.roles", "broker".to_owned()),
             ("node.id", "1".to_owned()),
-            ("listeners", format!("PLAINTEXT://127.0.0.1:{port}")),
-            ("advertised.listeners", format!("PLAINTEXT://127.0.0.1:{port}")),
+            ("listeners", listener.clone()),
+            ("advertised.listeners", listener),
             ("inter.broker.listener.name", "PLAINTEXT".to_owned()),
             ("log.dirs", dir.display().to_string()),
             ("offsets.topic.replication.factor", "1".to_owned()),
@@ -341,6 +362,7 @@ impl Quorum {
         }
         let program = Program::Kafka(version);
         let mut node = Node::new(self.path(), "broker", 1, port, program, &lines(&all))?;
+        node.place = place;
         let meta = format!(
             "version=1\ncluster.id={}\nnode.id=1\ndirectory.id={}\n",
             self.cluster_id,
@@ -361,7 +383,7 @@ impl Quorum {
     }
 
     fn create_member(&mut self, member: &Member, first: bool) -> Outcome<()> {
-        let address = format!("CONTROLLER://127.0.0.1:{}", member.port);
+        let address = format!("CONTROLLER://{}:{}", member.place.host, member.port);
         let name = format!("controller-{}", member.id);
         let mut all = self.quorum_properties();
         for (key, value) in [
@@ -375,7 +397,9 @@ impl Quorum {
         }
         all.extend(self.options.properties.clone());
         let program = member.program.program();
-        let node = Node::new(self.path(), &name, member.id, member.port, program, &lines(&all))?;
+        let mut node =
+            Node::new(self.path(), &name, member.id, member.port, program, &lines(&all))?;
+        node.place = member.place.clone();
         self.format(&node, member.program, first)?;
         self.controllers.insert(member.id, node);
         Ok(())
@@ -400,7 +424,8 @@ impl Quorum {
             command.arg("--no-initial-controllers");
         } else if self.options.dynamic {
             let all = self.members.iter().map(|member| {
-                format!("{}@127.0.0.1:{}:{}", member.id, member.port, member.directory_id)
+                let (host, port) = (&member.place.host, member.port);
+                format!("{}@{host}:{port}:{}", member.id, member.directory_id)
             });
             command.args(["--initial-controllers", &all.collect::<Vec<_>>().join(",")]);
         }
@@ -408,7 +433,7 @@ impl Quorum {
     }
 
     fn quorum_properties(&self) -> BTreeMap<String, String> {
-        let address = |member: &Member| format!("127.0.0.1:{}", member.port);
+        let address = |member: &Member| format!("{}:{}", member.place.host, member.port);
         let (key, all): (_, Vec<String>) = if self.options.dynamic {
             let key = "controller.quorum.bootstrap.servers";
             let later = self.later_ports.iter().map(|port| format!("127.0.0.1:{port}"));
