@@ -1,15 +1,14 @@
-use crate::node::Program;
-use crate::view::{alive_brokers, is_active_controller};
-use crate::{
-    DEADLINE, Failure, KafkaVersion, Node, Outcome, Tool, WorkDir, free_port, quorate_binary,
-    wait_for,
+use crate::node::Place;
+use crate::setup::{
+    await_brokers, broker_properties, controller_properties, format_broker, format_controller,
+    lines, quorum_properties, seed,
 };
+use crate::view::is_active_controller;
+use crate::{DEADLINE, KafkaVersion, Node, Outcome, WorkDir, free_port, wait_for};
 use quorate_base::{Prng, Uuid};
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// Who controls the cluster.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,13 +26,6 @@ impl Controller {
         match std::env::var("QUORATE_ORACLE").as_deref() {
             Ok("java") => Controller::Java(brokers.max(KafkaVersion::V4_3_0)),
             _ => Controller::Quorate,
-        }
-    }
-
-    pub(crate) fn program(self) -> Program {
-        match self {
-            Controller::Quorate => Program::Quorate,
-            Controller::Java(version) => Program::Kafka(version),
         }
     }
 }
@@ -96,34 +88,42 @@ impl ClusterBuilder {
         let cluster_id = Uuid::random(&mut prng);
         let controller_port = free_port();
         let chosen = self.controller.unwrap_or(Controller::under_test(self.kafka));
+        let dir = work.path().join("controller");
+        let mut all = self.quorum_config(controller_port);
+        all.extend(controller_properties(CONTROLLER_ID, &Place::default(), controller_port, &dir));
+        all.extend(self.controller_properties.clone());
         let controller = Node::new(
             work.path(),
             "controller",
             CONTROLLER_ID,
             controller_port,
             chosen.program(),
-            &self.controller_config(work.path(), controller_port),
+            &lines(&all),
         )?;
-        let mut cluster = Cluster {
+        let release = self.release_version.as_deref().unwrap_or(self.kafka.release_version());
+        let standalone: &[&str] = if self.static_quorum { &[] } else { &["--standalone"] };
+        format_controller(&controller, cluster_id, release, standalone)?;
+        let mut brokers = BTreeMap::new();
+        for id in 1..=self.brokers {
+            let (port, name) = (free_port(), format!("broker-{id}"));
+            let dir = work.path().join(&name);
+            let count = usize::try_from(self.brokers).unwrap_or_default();
+            let mut all = self.quorum_config(controller_port);
+            all.extend(broker_properties(id, &Place::default(), port, &dir, count));
+            all.extend(self.broker_properties.clone());
+            let program = Controller::Java(self.kafka).program();
+            let node = Node::new(work.path(), &name, id, port, program, &lines(&all))?;
+            format_broker(&node, cluster_id, Uuid::random(&mut prng))?;
+            brokers.insert(id, node);
+        }
+        Ok(Cluster {
             cluster_id,
             kafka: self.kafka,
             controller,
-            brokers: BTreeMap::new(),
+            brokers,
             allowed_errors: Vec::new(),
             work,
-        };
-        let release = self.release_version.as_deref().unwrap_or(self.kafka.release_version());
-        cluster.format_controller(chosen, release, !self.static_quorum)?;
-        for id in 1..=self.brokers {
-            let port = free_port();
-            let config = self.broker_config(cluster.work.path(), id, port, controller_port);
-            let name = format!("broker-{id}");
-            let program = Program::Kafka(self.kafka);
-            let node = Node::new(cluster.work.path(), &name, id, port, program, &config)?;
-            format_broker(&node, cluster_id, Uuid::random(&mut prng))?;
-            cluster.brokers.insert(id, node);
-        }
-        Ok(cluster)
+        })
     }
 
     /// Formats and starts everything, and waits until all brokers are unfenced.
@@ -133,62 +133,12 @@ impl ClusterBuilder {
         Ok(cluster)
     }
 
-    fn controller_config(&self, root: &Path, port: u16) -> String {
-        let mut all = BTreeMap::from(
-            [
-                ("process.roles", "controller".to_owned()),
-                ("node.id", CONTROLLER_ID.to_string()),
-                ("listeners", format!("CONTROLLER://127.0.0.1:{port}")),
-                ("advertised.listeners", format!("CONTROLLER://127.0.0.1:{port}")),
-                ("log.dirs", root.join("controller").display().to_string()),
-            ]
-            .map(|(key, value)| (key.to_owned(), value)),
-        );
-        self.quorum_config(&mut all, port);
-        all.extend(self.controller_properties.clone());
-        properties(&all)
-    }
-
-    fn broker_config(&self, root: &Path, id: i32, port: u16, controller_port: u16) -> String {
-        let replicas = self.brokers.min(3).to_string();
-        let fixed = [
-            ("process.roles", "broker".to_owned()),
-            ("node.id", id.to_string()),
-            ("listeners", format!("PLAINTEXT://127.0.0.1:{port}")),
-            ("advertised.listeners", format!("PLAINTEXT://127.0.0.1:{port}")),
-            ("inter.broker.listener.name", "PLAINTEXT".to_owned()),
-            ("log.dirs", root.join(format!("broker-{id}")).display().to_string()),
-            ("offsets.topic.replication.factor", replicas.clone()),
-            ("offsets.topic.num.partitions", "3".to_owned()),
-            ("transaction.state.log.replication.factor", replicas),
-            ("transaction.state.log.min.isr", "1".to_owned()),
-            ("transaction.state.log.num.partitions", "3".to_owned()),
-            ("group.initial.rebalance.delay.ms", "0".to_owned()),
-            // Two cores, many brokers: as few threads and as little memory as Kafka takes.
-            ("num.network.threads", "2".to_owned()),
-            ("num.io.threads", "2".to_owned()),
-            ("background.threads", "2".to_owned()),
-            ("log.cleaner.dedupe.buffer.size", "2097152".to_owned()),
-        ];
-        let mut all: BTreeMap<String, String> =
-            fixed.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-        self.quorum_config(&mut all, controller_port);
-        all.extend(self.broker_properties.clone());
-        properties(&all)
-    }
-
-    fn quorum_config(&self, all: &mut BTreeMap<String, String>, controller_port: u16) {
-        let mut put = |key: &str, value: String| all.insert(key.to_owned(), value);
-        put("controller.listener.names", "CONTROLLER".to_owned());
-        put(
-            "listener.security.protocol.map",
-            "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT".to_owned(),
-        );
+    fn quorum_config(&self, controller_port: u16) -> BTreeMap<String, String> {
         let address = format!("127.0.0.1:{controller_port}");
         if self.static_quorum {
-            put("controller.quorum.voters", format!("{CONTROLLER_ID}@{address}"));
+            quorum_properties("controller.quorum.voters", format!("{CONTROLLER_ID}@{address}"))
         } else {
-            put("controller.quorum.bootstrap.servers", address);
+            quorum_properties("controller.quorum.bootstrap.servers", address)
         }
     }
 }
@@ -258,22 +208,7 @@ impl Cluster {
 
     /// Waits until every running broker sees every running broker unfenced.
     pub fn await_brokers(&mut self) -> Outcome<()> {
-        let running: Vec<i32> = self
-            .brokers
-            .values_mut()
-            .filter_map(|broker| broker.is_running().then_some(broker.id))
-            .collect();
-        for broker in self.brokers.values_mut().filter(|broker| running.contains(&broker.id)) {
-            wait_for(&format!("{} sees all brokers", broker.name), DEADLINE, || {
-                broker.listening()?;
-                let alive = alive_brokers(&broker.address())?;
-                if alive == running {
-                    return Ok(());
-                }
-                Err(Failure(format!("it sees {alive:?} of {running:?}")))
-            })?;
-        }
-        Ok(())
+        await_brokers(&mut self.brokers)
     }
 
     /// A broker by id.
@@ -310,45 +245,6 @@ impl Cluster {
     pub fn discard(mut self) {
         self.work.succeeded();
     }
-
-    fn format_controller(
-        &mut self,
-        controller: Controller,
-        release: &str,
-        standalone: bool,
-    ) -> Outcome<()> {
-        let mut command = match controller {
-            Controller::Quorate => {
-                let mut command = Command::new(quorate_binary()?);
-                command.arg("storage");
-                command
-            }
-            Controller::Java(version) => {
-                let mut command = version.java(128, "ERROR")?;
-                command.arg(Tool::Storage.class(version));
-                command
-            }
-        };
-        command.args(["format", "--cluster-id", &self.cluster_id.to_string(), "--config"]);
-        command.arg(&self.controller.properties);
-        command.args(["--release-version", release]);
-        if standalone {
-            command.arg("--standalone");
-        }
-        let output = command
-            .stdin(Stdio::null())
-            .output()
-            .map_err(|e| Failure(format!("cannot start {command:?}: {e}")))?;
-        if output.status.success() {
-            return Ok(());
-        }
-        Err(Failure(format!(
-            "formatting the controller ended with {}:\n{}{}",
-            output.status,
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr)
-        )))
-    }
 }
 
 impl Drop for Cluster {
@@ -364,29 +260,3 @@ impl Drop for Cluster {
 
 /// Time a clean shutdown may take.
 pub const STOP_DEADLINE: Duration = Duration::from_secs(90);
-
-/// What Kafka's format tool writes into a broker's directory, without a JVM for each.
-fn format_broker(node: &Node, cluster_id: Uuid, directory_id: Uuid) -> Outcome<()> {
-    let text = format!(
-        "version=1\ncluster.id={cluster_id}\nnode.id={}\ndirectory.id={directory_id}\n",
-        node.id
-    );
-    let file = node.dir.join("meta.properties");
-    std::fs::create_dir_all(&node.dir)
-        .and_then(|()| std::fs::write(&file, text))
-        .map_err(|e| Failure(format!("cannot write {}: {e}", file.display())))
-}
-
-fn properties(all: &BTreeMap<String, String>) -> String {
-    let mut text = String::new();
-    for (key, value) in all {
-        writeln!(text, "{key}={value}").expect("writing to a string cannot fail");
-    }
-    text
-}
-
-/// Cluster and directory ids differ from run to run: tests must not lean on them.
-fn seed() -> u64 {
-    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
-    nanos ^ (u64::from(std::process::id()) << 32)
-}

@@ -18,6 +18,7 @@ mod process;
 mod quorum;
 mod quorum_traffic;
 mod quorum_view;
+mod setup;
 mod simulated;
 mod tools;
 mod view;

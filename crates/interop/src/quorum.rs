@@ -1,18 +1,22 @@
 //! A quorum of several controllers, ours and Kafka's in any mix, with real brokers or none.
 
-use crate::node::{Place, Program};
+use crate::node::Place;
 use crate::quorum_view::EpochWatch;
+use crate::setup::{
+    Properties, await_brokers, broker_properties, controller_properties, format_broker,
+    format_controller, lines, quorum_properties, seed,
+};
+use crate::tools::{Toolbox, output};
 use crate::{
-    Controller, DEADLINE, Failure, KafkaVersion, Node, Outcome, Tool, ToolOutput, WorkDir, ensure,
-    free_port, quorate_binary, wait_for,
+    Controller, DEADLINE, Failure, KafkaVersion, Node, Outcome, RunningTool, Tool, ToolOutput,
+    WorkDir, free_port, quorate_binary, wait_for,
 };
 use quorate_base::{Prng, Uuid};
 use quorate_protocol::messages::describe_quorum_response;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::process::Command;
 
 /// Ids of the first voters: 3001, 3002, ...
 const FIRST_CONTROLLER_ID: i32 = 3001;
@@ -24,7 +28,7 @@ pub struct QuorumBuilder {
     voters: Vec<Controller>,
     dynamic: bool,
     release: String,
-    brokers: Option<KafkaVersion>,
+    brokers: Vec<KafkaVersion>,
     joins_later: usize,
     places: Vec<Place>,
     broker_place: Place,
@@ -57,9 +61,9 @@ impl QuorumBuilder {
         self
     }
 
-    /// One real broker, with id 1.
+    /// One more real broker; ids are given in order, from 1.
     pub fn broker(mut self, version: KafkaVersion) -> QuorumBuilder {
-        self.brokers = Some(version);
+        self.brokers.push(version);
         self
     }
 
@@ -69,7 +73,7 @@ impl QuorumBuilder {
         self
     }
 
-    /// Where the broker runs.
+    /// Where the brokers run.
     pub fn broker_place(mut self, place: Place) -> QuorumBuilder {
         self.broker_place = place;
         self
@@ -81,7 +85,7 @@ impl QuorumBuilder {
         self
     }
 
-    /// Formats and starts everything; returns when there is a leader and the broker is unfenced.
+    /// Formats and starts everything; returns when there is a leader and the brokers are unfenced.
     pub fn start(self) -> Outcome<Quorum> {
         let work = WorkDir::new(&self.name)?;
         let mut prng = Prng::new(seed());
@@ -100,7 +104,7 @@ impl QuorumBuilder {
         let mut quorum = Quorum {
             cluster_id,
             controllers: BTreeMap::new(),
-            broker: None,
+            brokers: BTreeMap::new(),
             epochs: EpochWatch::default(),
             allowed_errors: Vec::new(),
             members,
@@ -116,7 +120,7 @@ impl QuorumBuilder {
             node.start()?;
         }
         quorum.await_leader()?;
-        quorum.start_broker()?;
+        quorum.start_brokers()?;
         Ok(quorum)
     }
 }
@@ -130,15 +134,15 @@ struct Member {
     directory_id: Uuid,
 }
 
-/// Controllers and perhaps one broker. Everything stops when it is dropped.
+/// Controllers and perhaps brokers. Everything stops when it is dropped.
 #[derive(Debug)]
 pub struct Quorum {
     /// Chosen at random.
     pub cluster_id: Uuid,
     /// The controllers by id, running or not.
     pub controllers: BTreeMap<i32, Node>,
-    /// The real broker, if there is one.
-    pub broker: Option<Node>,
+    /// The real brokers by id.
+    pub brokers: BTreeMap<i32, Node>,
     /// Every leader seen, by epoch.
     pub epochs: EpochWatch,
     /// Error lines that this test provokes on purpose.
@@ -160,7 +164,7 @@ impl Quorum {
             voters: Vec::new(),
             dynamic: false,
             release: KafkaVersion::V4_3_0.release_version().to_owned(),
-            brokers: None,
+            brokers: Vec::new(),
             joins_later: 0,
             places: Vec::new(),
             broker_place: Place::default(),
@@ -310,9 +314,17 @@ impl Quorum {
 
     /// Runs one of Kafka's tools with exactly these arguments.
     pub fn tool(&self, version: KafkaVersion, tool: Tool, args: &[&str]) -> Outcome<ToolOutput> {
-        let mut command = version.tools().java(128, "ERROR")?;
-        command.arg(tool.class(version.tools())).args(args);
-        output(&format!("{tool:?} {}", args.join(" ")), &mut command)
+        Toolbox { version, dir: self.path() }.run(tool, args, "")
+    }
+
+    /// Starts one of Kafka's tools beside the test.
+    pub fn start_tool(
+        &self,
+        version: KafkaVersion,
+        tool: Tool,
+        args: &[&str],
+    ) -> Outcome<RunningTool> {
+        Toolbox { version, dir: self.path() }.start(tool, args)
     }
 
     /// Runs our binary with exactly these arguments.
@@ -324,7 +336,7 @@ impl Quorum {
 
     /// Ends a test that went well: looks for errors in all logs, stops everything, removes files.
     pub fn finish(mut self) -> Outcome<()> {
-        for node in self.controllers.values().chain(&self.broker) {
+        for node in self.controllers.values().chain(self.brokers.values()) {
             node.scan_log(&self.allowed_errors)?;
         }
         self.kill_all();
@@ -333,123 +345,69 @@ impl Quorum {
     }
 
     fn kill_all(&mut self) {
-        for node in self.broker.iter_mut().chain(self.controllers.values_mut()) {
+        for node in self.brokers.values_mut().chain(self.controllers.values_mut()) {
             node.kill();
         }
     }
 
-    fn start_broker(&mut self) -> Outcome<()> {
-        let Some(version) = self.options.brokers else { return Ok(()) };
-        let port = free_port();
-        let dir = self.work.path().join("broker");
-        let place = self.options.broker_place.clone();
-        let listener = format!("PLAINTEXT://{}:{port}", place.host);
-        let mut all = self.quorum_properties();
-        for (key, value) in [
-            ("process.roles", "broker".to_owned()),
-            ("node.id", "1".to_owned()),
-            ("listeners", listener.clone()),
-            ("advertised.listeners", listener),
-            ("inter.broker.listener.name", "PLAINTEXT".to_owned()),
-            ("log.dirs", dir.display().to_string()),
-            ("offsets.topic.replication.factor", "1".to_owned()),
-            ("num.network.threads", "2".to_owned()),
-            ("num.io.threads", "2".to_owned()),
-            ("background.threads", "2".to_owned()),
-            ("log.cleaner.dedupe.buffer.size", "2097152".to_owned()),
-        ] {
-            all.insert(key.to_owned(), value);
+    fn start_brokers(&mut self) -> Outcome<()> {
+        let versions = self.options.brokers.clone();
+        for (id, version) in (1..).zip(&versions) {
+            let (port, name) = (free_port(), format!("broker-{id}"));
+            let dir = self.path().join(&name);
+            let place = self.options.broker_place.clone();
+            let mut all = self.quorum_properties();
+            all.extend(broker_properties(id, &place, port, &dir, versions.len()));
+            let program = Controller::Java(*version).program();
+            let mut node = Node::new(self.path(), &name, id, port, program, &lines(&all))?;
+            node.place = place;
+            format_broker(&node, self.cluster_id, Uuid::random(&mut self.prng))?;
+            node.start()?;
+            self.brokers.insert(id, node);
         }
-        let program = Program::Kafka(version);
-        let mut node = Node::new(self.path(), "broker", 1, port, program, &lines(&all))?;
-        node.place = place;
-        let meta = format!(
-            "version=1\ncluster.id={}\nnode.id=1\ndirectory.id={}\n",
-            self.cluster_id,
-            Uuid::random(&mut self.prng)
-        );
-        fs::create_dir_all(&dir)
-            .and_then(|()| fs::write(dir.join("meta.properties"), meta))
-            .map_err(|e| Failure(format!("cannot format {}: {e}", dir.display())))?;
-        node.start()?;
-        wait_for("the broker is unfenced", DEADLINE, || {
-            node.listening()?;
-            let alive = crate::view::alive_brokers(&node.address())?;
-            ensure!(alive == [1], "it sees {alive:?}");
-            Ok(())
-        })?;
-        self.broker = Some(node);
-        Ok(())
+        await_brokers(&mut self.brokers)
     }
 
     fn create_member(&mut self, member: &Member, first: bool) -> Outcome<()> {
-        let address = format!("CONTROLLER://{}:{}", member.place.host, member.port);
         let name = format!("controller-{}", member.id);
+        let dir = self.path().join(&name);
         let mut all = self.quorum_properties();
-        for (key, value) in [
-            ("process.roles", "controller".to_owned()),
-            ("node.id", member.id.to_string()),
-            ("listeners", address.clone()),
-            ("advertised.listeners", address),
-            ("log.dirs", self.path().join(&name).display().to_string()),
-        ] {
-            all.insert(key.to_owned(), value);
-        }
+        all.extend(controller_properties(member.id, &member.place, member.port, &dir));
         all.extend(self.options.properties.clone());
         let program = member.program.program();
         let mut node =
             Node::new(self.path(), &name, member.id, member.port, program, &lines(&all))?;
         node.place = member.place.clone();
-        self.format(&node, member.program, first)?;
+        self.format(&node, first)?;
         self.controllers.insert(member.id, node);
         Ok(())
     }
 
-    fn format(&self, node: &Node, program: Controller, first: bool) -> Outcome<()> {
-        let mut command = match program {
-            Controller::Quorate => {
-                let mut command = Command::new(quorate_binary()?);
-                command.arg("storage");
-                command
-            }
-            Controller::Java(version) => {
-                let mut command = version.java(128, "ERROR")?;
-                command.arg(Tool::Storage.class(version));
-                command
-            }
+    fn format(&self, node: &Node, first: bool) -> Outcome<()> {
+        let voters = self.members.iter().map(|member| {
+            let (host, port) = (&member.place.host, member.port);
+            format!("{}@{host}:{port}:{}", member.id, member.directory_id)
+        });
+        let voters = voters.collect::<Vec<_>>().join(",");
+        let flags: &[&str] = match (first, self.options.dynamic) {
+            (false, _) => &["--no-initial-controllers"],
+            (true, true) => &["--initial-controllers", &voters],
+            (true, false) => &[],
         };
-        command.args(["format", "--cluster-id", &self.cluster_id.to_string(), "--config"]);
-        command.arg(&node.properties).args(["--release-version", &self.options.release]);
-        if !first {
-            command.arg("--no-initial-controllers");
-        } else if self.options.dynamic {
-            let all = self.members.iter().map(|member| {
-                let (host, port) = (&member.place.host, member.port);
-                format!("{}@{host}:{port}:{}", member.id, member.directory_id)
-            });
-            command.args(["--initial-controllers", &all.collect::<Vec<_>>().join(",")]);
-        }
-        output(&format!("format of {}", node.name), &mut command)?.ok().map(drop)
+        format_controller(node, self.cluster_id, &self.options.release, flags)
     }
 
-    fn quorum_properties(&self) -> BTreeMap<String, String> {
+    fn quorum_properties(&self) -> Properties {
         let address = |member: &Member| format!("{}:{}", member.place.host, member.port);
-        let (key, all): (_, Vec<String>) = if self.options.dynamic {
-            let key = "controller.quorum.bootstrap.servers";
+        if self.options.dynamic {
             let later = self.later_ports.iter().map(|port| format!("127.0.0.1:{port}"));
-            (key, self.members.iter().map(address).chain(later).collect())
+            let all: Vec<String> = self.members.iter().map(address).chain(later).collect();
+            quorum_properties("controller.quorum.bootstrap.servers", all.join(","))
         } else {
             let voter = |member: &Member| format!("{}@{}", member.id, address(member));
-            ("controller.quorum.voters", self.members.iter().map(voter).collect())
-        };
-        let map = "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT";
-        [
-            (key, all.join(",")),
-            ("controller.listener.names", "CONTROLLER".to_owned()),
-            ("listener.security.protocol.map", map.to_owned()),
-        ]
-        .map(|(key, value)| (key.to_owned(), value))
-        .into()
+            let all: Vec<String> = self.members.iter().map(voter).collect();
+            quorum_properties("controller.quorum.voters", all.join(","))
+        }
     }
 }
 
@@ -457,25 +415,4 @@ impl Drop for Quorum {
     fn drop(&mut self) {
         self.kill_all();
     }
-}
-
-fn lines(all: &BTreeMap<String, String>) -> String {
-    all.iter().map(|(key, value)| format!("{key}={value}\n")).collect()
-}
-
-fn output(line: &str, command: &mut Command) -> Outcome<ToolOutput> {
-    let output = command.stdin(Stdio::null()).output();
-    let output = output.map_err(|e| Failure(format!("cannot start {line}: {e}")))?;
-    Ok(ToolOutput {
-        line: line.to_owned(),
-        code: output.status.code().unwrap_or(-1),
-        out: String::from_utf8_lossy(&output.stdout).into_owned(),
-        err: String::from_utf8_lossy(&output.stderr).into_owned(),
-    })
-}
-
-/// Ids differ from run to run: tests must not lean on them.
-fn seed() -> u64 {
-    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
-    nanos ^ (u64::from(std::process::id()) << 32)
 }

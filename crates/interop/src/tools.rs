@@ -1,8 +1,8 @@
-use crate::{Cluster, DEADLINE, Failure, Outcome, Process, Tool, wait_for};
+use crate::{Cluster, DEADLINE, Failure, KafkaVersion, Outcome, Process, Tool, wait_for};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -145,34 +145,12 @@ impl Cluster {
 
     /// Runs one of Kafka's tools with exactly these arguments and this standard input.
     pub fn tool_raw(&self, tool: Tool, args: &[&str], input: &str) -> Outcome<ToolOutput> {
-        let version = self.kafka.tools();
-        let mut command = version.java(128, "ERROR")?;
-        command.arg(tool.class(version)).args(args);
-        let line = format!("{tool:?} {}", args.join(" "));
-        let input_file = self.fresh_file("in");
-        fs::write(&input_file, input).map_err(|e| Failure(format!("{line}: {e}")))?;
-        let input = fs::File::open(&input_file).map_err(|e| Failure(format!("{line}: {e}")))?;
-        let output = command
-            .stdin(input)
-            .output()
-            .map_err(|e| Failure(format!("cannot start {line}: {e}")))?;
-        Ok(ToolOutput {
-            line,
-            code: output.status.code().unwrap_or(-1),
-            out: String::from_utf8_lossy(&output.stdout).into_owned(),
-            err: String::from_utf8_lossy(&output.stderr).into_owned(),
-        })
+        self.toolbox().run(tool, args, input)
     }
 
     /// Starts one of Kafka's tools beside the test, with a pipe as its standard input.
     pub fn start_tool(&self, tool: Tool, args: &[&str]) -> Outcome<RunningTool> {
-        let version = self.kafka.tools();
-        let mut command = version.java(128, "ERROR")?;
-        command.arg(tool.class(version)).args(args).stdin(Stdio::piped());
-        let out = self.fresh_file("out");
-        let line = format!("{tool:?} {}", args.join(" "));
-        let process = Process::spawn(&line, &mut command, &out)?;
-        Ok(RunningTool { process, out, line })
+        self.toolbox().start(tool, args)
     }
 
     /// Writes a file that a tool is to read.
@@ -182,9 +160,56 @@ impl Cluster {
         Ok(file)
     }
 
+    fn toolbox(&self) -> Toolbox<'_> {
+        Toolbox { version: self.kafka, dir: self.path() }
+    }
+}
+
+/// The tools that drive clusters of one version, with their files in a folder.
+pub(crate) struct Toolbox<'a> {
+    pub(crate) version: KafkaVersion,
+    pub(crate) dir: &'a Path,
+}
+
+impl Toolbox<'_> {
+    pub(crate) fn run(&self, tool: Tool, args: &[&str], input: &str) -> Outcome<ToolOutput> {
+        let (mut command, line) = self.command(tool, args)?;
+        let input_file = self.fresh_file("in");
+        fs::write(&input_file, input).map_err(|e| Failure(format!("{line}: {e}")))?;
+        let input = fs::File::open(&input_file).map_err(|e| Failure(format!("{line}: {e}")))?;
+        output(&line, command.stdin(input))
+    }
+
+    pub(crate) fn start(&self, tool: Tool, args: &[&str]) -> Outcome<RunningTool> {
+        let (mut command, line) = self.command(tool, args)?;
+        command.stdin(Stdio::piped());
+        let out = self.fresh_file("out");
+        let process = Process::spawn(&line, &mut command, &out)?;
+        Ok(RunningTool { process, out, line })
+    }
+
+    fn command(&self, tool: Tool, args: &[&str]) -> Outcome<(Command, String)> {
+        let version = self.version.tools();
+        let mut command = version.java(128, "ERROR")?;
+        command.arg(tool.class(version)).args(args);
+        Ok((command, format!("{tool:?} {}", args.join(" "))))
+    }
+
     fn fresh_file(&self, extension: &str) -> PathBuf {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        Path::new(self.path()).join(format!("tool-{number}.{extension}"))
+        self.dir.join(format!("tool-{number}.{extension}"))
     }
+}
+
+/// Runs a command to its end; `line` is what messages call it. Nothing is typed into it unless the
+/// command says so.
+pub(crate) fn output(line: &str, command: &mut Command) -> Outcome<ToolOutput> {
+    let output = command.output().map_err(|e| Failure(format!("cannot start {line}: {e}")))?;
+    Ok(ToolOutput {
+        line: line.to_owned(),
+        code: output.status.code().unwrap_or(-1),
+        out: String::from_utf8_lossy(&output.stdout).into_owned(),
+        err: String::from_utf8_lossy(&output.stderr).into_owned(),
+    })
 }

@@ -65,7 +65,7 @@ fn either_side_leads(name: &str, version: KafkaVersion, voters: [Controller; 3])
         builder = builder.voter(voter);
     }
     let mut quorum = builder.start()?;
-    let servers = quorum.broker.iter().map(Node::address).collect();
+    let servers = quorum.brokers.values().map(Node::address).collect();
     let creates = Creates::start("mixed", servers, Duration::from_secs(20));
     creates.await_more(5)?;
     let (of_ours, of_java): (Vec<i32>, Vec<i32>) =
