@@ -19,7 +19,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("sim", &["node", "storage"]),
     ("server", &["node", "storage"]),
     ("client", &["protocol"]),
-    ("cli", &["server", "storage", "client"]),
+    ("survey", &["metadata", "storage", "client"]),
+    ("cli", &["server", "storage", "client", "survey"]),
     ("interop", &["client"]),
     ("xtask", &[]),
 ];
