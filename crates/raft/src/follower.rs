@@ -255,11 +255,16 @@ impl Raft {
         state.fetch_deadline = cx.now.time + self.config.fetch_timeout;
         state.has_fetched = true;
         state.last_fetch = Some(cx.now.time);
-        let theirs = Some(partition.high_watermark).filter(|offset| *offset >= 0);
-        state.leader_high_watermark = theirs.or(state.leader_high_watermark);
         state.suspect_at = None;
         match self.take_fetched(cx, partition) {
-            Ok(()) => self.peers.succeeded(&call.to),
+            Ok(()) => {
+                if let RoleState::Follower(state) = &mut self.role
+                    && partition.high_watermark >= 0
+                {
+                    state.leader_high_watermark = Some(partition.high_watermark);
+                }
+                self.peers.succeeded(&call.to);
+            }
             Err(why) => self.refuse_answer(cx, call, &why),
         }
     }
@@ -285,6 +290,9 @@ impl Raft {
         }
         let records = partition.records.clone().unwrap_or_default();
         let ok = self.append_fetched(cx, records);
+        if let RoleState::Follower(state) = &mut self.role {
+            state.agrees |= ok.is_ok();
+        }
         let reached = partition.high_watermark.min(self.log.end().offset);
         // A leader that has not committed in its epoch says -1; a later one may know less than its
         // predecessor told us.

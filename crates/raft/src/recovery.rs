@@ -223,10 +223,13 @@ impl Raft {
     }
 
     /// A leader names a high watermark only once a record of its own epoch is committed; everything
-    /// that was committed with the help of this replica's forgotten disk is below it.
+    /// that was committed with the help of this replica's forgotten disk is below it. A log that is
+    /// long enough may still hold something else there, until the leader has taken a fetch at its end.
     fn holds_what_is_committed(&self) -> bool {
         match &self.role {
-            RoleState::Follower(state) if self.may_acknowledge() && self.installing.is_none() => {
+            RoleState::Follower(state)
+                if state.agrees && self.may_acknowledge() && self.installing.is_none() =>
+            {
                 let committed = state.leader_high_watermark;
                 committed.is_some_and(|hw| hw > 0 && self.log.persisted() >= hw)
             }

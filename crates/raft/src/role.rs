@@ -65,6 +65,9 @@ pub(crate) struct Follower {
     /// When a fetch last succeeded, and the high watermark that its answer named.
     pub last_fetch: Option<Time>,
     pub leader_high_watermark: Option<quorate_base::Offset>,
+    /// The leader has answered a fetch with records, or with none: this log is the beginning of its
+    /// log. An answer that names a point to cut at, or a snapshot, does not say so yet.
+    pub agrees: bool,
     pub download: Option<Download>,
     /// When to compare this replica's entry in the voter set with its configuration.
     pub update_voter_at: Time,

@@ -180,6 +180,7 @@ impl Raft {
             has_fetched: false,
             last_fetch: None,
             leader_high_watermark: None,
+            agrees: false,
             download: None,
             update_voter_at: now + self.config.fetch_timeout,
             updated_leader: false,
