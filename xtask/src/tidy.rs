@@ -20,7 +20,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("server", &["node", "storage"]),
     ("client", &["protocol"]),
     ("survey", &["metadata", "storage", "client"]),
-    ("cli", &["server", "storage", "client", "survey"]),
+    ("shadow", &["controller", "storage", "client"]),
+    ("cli", &["server", "storage", "client", "survey", "shadow"]),
     ("interop", &["client"]),
     ("xtask", &[]),
 ];

@@ -41,7 +41,7 @@ pub use log::{Appended, LogConfig, LogReader, LogWriter, check_fetched};
 pub use mem_disk::MemDisk;
 pub use meta_properties::{META_PROPERTIES, MetaProperties};
 pub use node_dir::{LOCK, METADATA_DIR, NodeDir, NodeDirConfig, open_node_dir};
-pub use recovery::{LogRecovery, TornTail};
+pub use recovery::{LogRecovery, TornTail, open_log, remove_leftovers};
 pub use retention::{Cleaned, READ_GRACE_MS, Retention, SnapshotReads, clean, clean_unless_read};
 pub use snapshot::{
     BOOTSTRAP_SNAPSHOT_ID, SnapshotLimits, SnapshotReceiver, SnapshotVoters, Snapshots,

@@ -48,7 +48,7 @@ pub struct TornTail {
 }
 
 /// Opens or creates the log in `dir`; `newest_snapshot` is the newest in the same directory.
-pub(crate) fn open_log(
+pub fn open_log(
     disk: &Arc<dyn Disk>,
     dir: &Path,
     config: LogConfig,
@@ -124,7 +124,7 @@ pub(crate) fn segments_in(disk: &dyn Disk, dir: &Path) -> Result<Vec<Offset>, St
 }
 
 /// Removes what an interrupted change left behind.
-pub(crate) fn remove_leftovers(disk: &dyn Disk, dir: &Path) -> Result<(), StorageError> {
+pub fn remove_leftovers(disk: &dyn Disk, dir: &Path) -> Result<(), StorageError> {
     for name in disk.list(dir).at("list", dir)? {
         if LEFTOVER_SUFFIXES.iter().any(|suffix| name.ends_with(suffix)) {
             remove_if_there(disk, &dir.join(name))?;

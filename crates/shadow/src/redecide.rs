@@ -1,0 +1,490 @@
+//! Recorded changes decided again: given the image before and what set the change off, would our rules have
+//! written the same?
+//!
+//! The log holds outcomes, not requests. Where the cause is a record itself (a broker fenced, unfenced, in
+//! controlled shutdown, registered anew, unregistered, short of a directory), all partition changes that
+//! belong to it are decided again and compared as a set: Kafka walks partitions in the order of hash maps.
+//! Any other partition change is decided again from what it says was asked for (this ISR, these replicas,
+//! that election); it is explained if one such request leads to exactly this record.
+
+use quorate_base::{NodeId, Now, Offset, Prng, Uuid};
+use quorate_controller::cluster_view::ClusterView;
+use quorate_controller::decide::broker_changes;
+use quorate_controller::partition_change::{Election, NO_LEADER_CHANGE, PartitionChange};
+use quorate_controller::reassignment::{Reassignment, Revert, without};
+use quorate_controller::{ControllerConfig, Draft, Env, Heartbeats, RaftView};
+use quorate_metadata::{Image, Partition, RecoveryState, Replayer};
+use quorate_protocol::MetadataRecord;
+use quorate_protocol::records::{BrokerRegistrationChangeRecord, PartitionChangeRecord};
+use std::collections::BTreeMap;
+
+/// Differences beyond this are counted, not kept.
+const KEPT: usize = 20;
+/// Changes that wait for the record that explains them; beyond this they are looked at alone.
+const WAITING_MAX: usize = 200_000;
+/// How many starts of an event's changes are tried.
+const STARTS_TRIED: usize = 64;
+
+type Key = (Uuid, i32);
+type Changes = BTreeMap<Key, PartitionChangeRecord>;
+type Decision = fn(&mut Env<'_>, &mut Draft, NodeId);
+
+/// A change that our rules would have made otherwise.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Otherwise {
+    /// Offset of the record (or of the event's own record).
+    pub offset: Offset,
+    /// What was decided.
+    pub what: String,
+    /// Records that we would have written and that are not there so.
+    pub ours: Vec<String>,
+    /// Records that are there and that we would not have written so.
+    pub theirs: Vec<String>,
+}
+
+/// What deciding again came to.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Redecided {
+    /// Partition changes decided again with the same outcome, by cause.
+    pub agreed: BTreeMap<&'static str, u64>,
+    /// How many decisions differ.
+    pub otherwise_count: u64,
+    /// The first of them.
+    pub otherwise: Vec<Otherwise>,
+}
+
+/// Decides again as the log goes by.
+pub struct Redecider {
+    config: ControllerConfig,
+    /// Partition changes without a cause yet, each with the image before it.
+    waiting: Vec<(Offset, PartitionChangeRecord, Image)>,
+    /// What is still to follow a record that announces changes.
+    following: Option<Following>,
+    result: Redecided,
+}
+
+struct Following {
+    offset: Offset,
+    cause: &'static str,
+    what: String,
+    expected: Changes,
+    wrong: (Vec<String>, Vec<String>),
+}
+
+impl Redecider {
+    /// With the settings that stand behind the dynamic ones: of them `min.insync.replicas` and
+    /// `unclean.leader.election.enable` decide.
+    pub fn new(config: ControllerConfig) -> Redecider {
+        Redecider { config, waiting: Vec::new(), following: None, result: Redecided::default() }
+    }
+
+    /// The next batch of the log, with the image before it.
+    pub fn batch(&mut self, before: &Image, records: &[(Offset, MetadataRecord)]) {
+        let mut replayer = Replayer::new(before.clone());
+        for (offset, record) in records {
+            self.record(replayer.latest(), *offset, record);
+            // A record that does not apply is reported by whoever replays for good.
+            if replayer.apply(record).is_err() {
+                // Markers of a transaction that began in an earlier batch end here too.
+                continue;
+            }
+        }
+        if self.waiting.len() > WAITING_MAX {
+            self.settle();
+        }
+    }
+
+    /// The outcome so far; changes that still wait for a cause are looked at alone.
+    pub fn result(&mut self) -> &Redecided {
+        self.settle();
+        &self.result
+    }
+
+    fn record(&mut self, image: &Image, offset: Offset, record: &MetadataRecord) {
+        if let MetadataRecord::PartitionChange(change) = record {
+            if !self.followed(change) {
+                self.waiting.push((offset, change.clone(), image.clone()));
+            }
+            return;
+        }
+        self.end_following();
+        match record {
+            MetadataRecord::BrokerRegistrationChange(it) => self.broker_changed(image, offset, it),
+            MetadataRecord::UnregisterBroker(it) => {
+                let decide: &[Decision] = &[broker_changes::on_broker_unregistered];
+                let what = format!("broker {} unregistered", it.broker_id);
+                self.closed(image, offset, "broker unregistered", what, it.broker_id, decide);
+            }
+            MetadataRecord::RegisterBroker(it) => {
+                let known = image.cluster.broker(it.broker_id);
+                if known.is_some_and(|known| known.incarnation_id != it.incarnation_id) {
+                    // Whether it proved a clean shutdown is not recorded.
+                    let decide: &[Decision] =
+                        &[broker_changes::on_clean_restart, broker_changes::on_unclean_shutdown];
+                    let what = format!("broker {} registered anew", it.broker_id);
+                    self.closed(image, offset, "broker registered", what, it.broker_id, decide);
+                }
+            }
+            _ => {}
+        }
+        self.settle_alone();
+    }
+
+    fn broker_changed(
+        &mut self,
+        image: &Image,
+        offset: Offset,
+        it: &BrokerRegistrationChangeRecord,
+    ) {
+        let id = it.broker_id;
+        let Some(broker) = image.cluster.broker(id) else { return };
+        match (it.fenced, it.in_controlled_shutdown) {
+            (1, _) => {
+                let decide: &[Decision] = &[broker_changes::on_broker_fenced];
+                let what = format!("broker {id} fenced");
+                self.closed(image, offset, "broker fenced", what, id, decide);
+            }
+            (-1, _) => {
+                let expected = self.decide(image, id, broker_changes::on_broker_unfenced);
+                self.announce(offset, "broker unfenced", format!("broker {id} unfenced"), expected);
+            }
+            (_, 1) => {
+                let expected = self.decide(image, id, broker_changes::on_controlled_shutdown);
+                let what = format!("controlled shutdown of broker {id}");
+                self.announce(offset, "controlled shutdown", what, expected);
+            }
+            _ if !it.log_dirs.is_empty() => {
+                let lost: Vec<Uuid> = broker
+                    .directories
+                    .iter()
+                    .copied()
+                    .filter(|known| !it.log_dirs.contains(known))
+                    .collect();
+                let what = format!("broker {id} without directories {lost:?}");
+                self.closed_by(image, offset, "directory offline", what, &|this, image| {
+                    vec![this.decide_with(image, id, |env, draft, id| {
+                        broker_changes::on_directories_offline(env, draft, id, &lost);
+                    })]
+                });
+            }
+            _ => {}
+        }
+    }
+
+    fn decide(&self, image: &Image, broker: NodeId, decision: Decision) -> Changes {
+        self.decide_with(image, broker, decision)
+    }
+
+    /// The partition changes that a decision leads to; none if the broker is not registered.
+    fn decide_with(
+        &self,
+        image: &Image,
+        broker: NodeId,
+        decision: impl FnOnce(&mut Env<'_>, &mut Draft, NodeId),
+    ) -> Changes {
+        if image.cluster.broker(broker).is_none() {
+            return Changes::new();
+        }
+        let mut draft = Draft::new(image.clone(), 0);
+        let mut env = Env {
+            now: Now::default(),
+            config: &self.config,
+            prng: &mut Prng::new(1),
+            heartbeats: &mut Heartbeats::new(self.config.broker_session_timeout),
+            raft: RaftView::default(),
+        };
+        decision(&mut env, &mut draft, broker);
+        let changes = draft.records().iter().filter_map(|(record, _)| match record {
+            MetadataRecord::PartitionChange(it) => Some((key(it), it.clone())),
+            _ => None,
+        });
+        changes.collect()
+    }
+
+    /// An event whose changes stand before its own record.
+    fn closed(
+        &mut self,
+        image: &Image,
+        offset: Offset,
+        cause: &'static str,
+        what: String,
+        broker: NodeId,
+        decisions: &[Decision],
+    ) {
+        self.closed_by(image, offset, cause, what, &|this, image| {
+            decisions.iter().map(|it| this.decide(image, broker, *it)).collect()
+        });
+    }
+
+    fn closed_by(
+        &mut self,
+        image: &Image,
+        offset: Offset,
+        cause: &'static str,
+        what: String,
+        decide: &dyn Fn(&Redecider, &Image) -> Vec<Changes>,
+    ) {
+        // Where the event's changes begin is not recorded: at the first image from which our decision is
+        // exactly what follows. What stands before belongs to others.
+        let widest = decide(self, self.waiting.first().map_or(image, |it| &it.2));
+        let may_belong = |change: &PartitionChangeRecord| {
+            widest.iter().any(|expected| expected.contains_key(&key(change)))
+        };
+        let end = self.waiting.len();
+        let mut start = end;
+        let mut seen = Changes::new();
+        while start > 0 {
+            let change = &self.waiting[start - 1].1;
+            if !may_belong(change) || seen.insert(key(change), change.clone()).is_some() {
+                break;
+            }
+            start -= 1;
+        }
+        let mut nearest: Option<(usize, Changes)> = None;
+        for from in (start..=end).take(STARTS_TRIED).chain([end]) {
+            let before = self.waiting.get(from).map_or(image, |it| &it.2);
+            for expected in decide(self, before) {
+                let here: Changes =
+                    self.waiting[from..].iter().map(|it| (key(&it.1), it.1.clone())).collect();
+                if expected == here {
+                    self.agree(cause, here.len());
+                    self.waiting.truncate(from);
+                    return;
+                }
+                let closer = |best: &(usize, Changes)| {
+                    differing(&best.1, &self.waiting[best.0..])
+                        > differing(&expected, &self.waiting[from..])
+                };
+                if nearest.as_ref().is_none_or(closer) {
+                    nearest = Some((from, expected));
+                }
+            }
+        }
+        let Some((from, mut expected)) = nearest else { return };
+        let taken = self.waiting.split_off(from);
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        for (_, change, before) in taken {
+            let here = expected.remove(&key(&change));
+            if here.as_ref() == Some(&change) {
+                self.agree(cause, 1);
+                continue;
+            }
+            ours.extend(here.map(|it| shown(&before, &it)));
+            theirs.push(shown(&before, &change));
+        }
+        ours.extend(expected.values().map(|it| shown(image, it)));
+        self.differ(Otherwise { offset, what, ours, theirs });
+    }
+
+    /// An event whose changes follow its own record.
+    fn announce(&mut self, offset: Offset, cause: &'static str, what: String, expected: Changes) {
+        self.settle_alone();
+        let wrong = (Vec::new(), Vec::new());
+        self.following = Some(Following { offset, cause, what, expected, wrong });
+    }
+
+    /// Whether the change belongs to the event before.
+    fn followed(&mut self, change: &PartitionChangeRecord) -> bool {
+        let Some(following) = &mut self.following else { return false };
+        let Some(expected) = following.expected.remove(&key(change)) else {
+            self.end_following();
+            return false;
+        };
+        if expected == *change {
+            let cause = following.cause;
+            self.agree(cause, 1);
+        } else {
+            following.wrong.0.push(format!("{expected:?}"));
+            following.wrong.1.push(format!("{change:?}"));
+        }
+        true
+    }
+
+    fn end_following(&mut self) {
+        let Some(Following { offset, what, expected, wrong, .. }) = self.following.take() else {
+            return;
+        };
+        let (mut ours, theirs) = wrong;
+        ours.extend(expected.values().map(|it| format!("{it:?}")));
+        if !ours.is_empty() || !theirs.is_empty() {
+            self.differ(Otherwise { offset, what, ours, theirs });
+        }
+    }
+
+    fn settle(&mut self) {
+        self.end_following();
+        self.settle_alone();
+    }
+
+    /// Changes without a recorded cause, each for itself.
+    fn settle_alone(&mut self) {
+        for (offset, change, image) in std::mem::take(&mut self.waiting) {
+            match alone(&self.config, &image, &change) {
+                Ok(cause) => self.agree(cause, 1),
+                Err(ours) => self.differ(Otherwise {
+                    offset,
+                    what: "a partition change without a recorded cause".to_owned(),
+                    ours: ours.iter().map(|it| shown(&image, it)).collect(),
+                    theirs: vec![shown(&image, &change)],
+                }),
+            }
+        }
+    }
+
+    fn agree(&mut self, cause: &'static str, count: usize) {
+        if count > 0 {
+            *self.result.agreed.entry(cause).or_default() += count as u64;
+        }
+    }
+
+    fn differ(&mut self, otherwise: Otherwise) {
+        self.result.otherwise_count += 1;
+        if self.result.otherwise.len() < KEPT {
+            self.result.otherwise.push(otherwise);
+        }
+    }
+}
+
+fn differing(expected: &Changes, waiting: &[(Offset, PartitionChangeRecord, Image)]) -> usize {
+    let same = waiting.iter().filter(|it| expected.get(&key(&it.1)) == Some(&it.1)).count();
+    expected.len() + waiting.len() - 2 * same
+}
+
+/// The request that leads to exactly this record; else what the nearest requests lead to.
+fn alone(
+    config: &ControllerConfig,
+    image: &Image,
+    change: &PartitionChangeRecord,
+) -> Result<&'static str, Vec<PartitionChangeRecord>> {
+    let (topic_id, index) = key(change);
+    let found = image.topics.by_id(topic_id).zip(image.topics.partition(topic_id, index));
+    let Some((topic, partition)) = found else { return Err(Vec::new()) };
+    let view = ClusterView::new(image, config);
+    let rules = view.topic_rules(topic);
+    let usual = if rules.unclean_election { Election::Unclean } else { Election::Online };
+    let mut tried = Vec::new();
+    for asked in requests(partition, change, usual) {
+        let ours = view.with_surroundings(partition, rules, |around| {
+            let mut it = PartitionChange::new(partition, topic_id, index, around)
+                .isr(asked.isr)
+                .recovery(asked.recovery)
+                .election(asked.election);
+            if let Some((replicas, removing, adding)) = asked.assignment {
+                it = it.replicas(replicas).removing(removing).adding(adding);
+            }
+            if let Some((broker, directory)) = asked.directory {
+                it = it.directory(broker, directory);
+            }
+            it.build()
+        });
+        if ours.as_ref() == Some(change) {
+            return Ok(asked.cause);
+        }
+        tried.extend(ours);
+    }
+    tried.dedup();
+    tried.truncate(3);
+    Err(tried)
+}
+
+/// A request that may have led to a change.
+#[derive(Clone)]
+struct Asked {
+    cause: &'static str,
+    isr: Vec<NodeId>,
+    recovery: RecoveryState,
+    election: Election,
+    /// Replicas, removing, adding.
+    assignment: Option<(Vec<NodeId>, Vec<NodeId>, Vec<NodeId>)>,
+    directory: Option<(NodeId, Uuid)>,
+}
+
+fn requests(partition: &Partition, change: &PartitionChangeRecord, usual: Election) -> Vec<Asked> {
+    let recovery = RecoveryState::from_i8(change.leader_recovery_state);
+    let isr = change.isr.clone().unwrap_or_else(|| partition.isr().to_vec());
+    let asked = Asked {
+        cause: "ISR change",
+        isr: isr.clone(),
+        recovery: recovery.unwrap_or(partition.leader_recovery_state()),
+        election: usual,
+        assignment: None,
+        directory: None,
+    };
+    let mut out = vec![asked.clone()];
+    let ends_reassignment = partition.is_reassigning()
+        && (change.replicas.is_some()
+            || change.removing_replicas.is_some()
+            || change.adding_replicas.is_some());
+    if ends_reassignment {
+        // What the leader reported before those that leave were taken out of it.
+        let mut with_leaving = isr.clone();
+        with_leaving.extend(partition.isr().iter().filter(|it| !isr.contains(it)));
+        let mut with_all = partition.isr().to_vec();
+        with_all.extend(partition.adding().iter().filter(|it| !partition.isr().contains(it)));
+        for isr in [with_leaving, with_all, in_replica_order(partition, change)] {
+            out.push(Asked { cause: "reassignment completed", isr, ..asked.clone() });
+        }
+        let revert = Revert::of(partition);
+        let election = if revert.unclean { Election::Unclean } else { Election::Online };
+        out.push(Asked {
+            cause: "reassignment cancelled",
+            isr: revert.isr,
+            election,
+            assignment: Some((revert.replicas, Vec::new(), Vec::new())),
+            ..asked.clone()
+        });
+    }
+    let replicas = change.replicas.as_deref().unwrap_or(partition.replicas());
+    let target =
+        without(replicas, change.removing_replicas.as_deref().unwrap_or(partition.removing()));
+    if change.replicas.is_some() || change.removing_replicas.is_some() {
+        let to = Reassignment::of(partition, &target);
+        out.push(Asked {
+            cause: "reassignment",
+            isr: partition.isr().to_vec(),
+            election: Election::Online,
+            assignment: Some((to.replicas, to.removing, to.adding)),
+            ..asked.clone()
+        });
+    }
+    if let Some(directories) = &change.directories {
+        let pairs = partition.replicas().iter().zip(partition.directories()).zip(directories);
+        for ((broker, old), new) in pairs {
+            if old != new {
+                let directory = Some((*broker, *new));
+                let isr = partition.isr().to_vec();
+                let election = Election::Online;
+                let cause = "directory assigned";
+                out.push(Asked { cause, isr, election, directory, ..asked.clone() });
+            }
+        }
+    }
+    if change.leader != NO_LEADER_CHANGE {
+        for (cause, election) in [
+            ("preferred election", Election::Preferred),
+            ("election", Election::Online),
+            ("unclean election", Election::Unclean),
+        ] {
+            let isr = partition.isr().to_vec();
+            let recovery = partition.leader_recovery_state();
+            out.push(Asked { cause, election, isr, recovery, ..asked.clone() });
+        }
+    }
+    out
+}
+
+/// The ISR of a completed reassignment as a leader reports it: in any order, here by assignment.
+fn in_replica_order(partition: &Partition, change: &PartitionChangeRecord) -> Vec<NodeId> {
+    let isr = change.isr.as_deref().unwrap_or(partition.isr());
+    let stays = |it: &&NodeId| isr.contains(it) || partition.isr().contains(it);
+    partition.replicas().iter().filter(stays).copied().collect()
+}
+
+fn key(change: &PartitionChangeRecord) -> Key {
+    (change.topic_id, change.partition_id)
+}
+
+fn shown(image: &Image, change: &PartitionChangeRecord) -> String {
+    let name = image.topics.by_id(change.topic_id).map(|it| it.name.to_string());
+    format!("{}-{}: {change:?}", name.unwrap_or_default(), change.partition_id)
+}
