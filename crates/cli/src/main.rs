@@ -4,8 +4,10 @@
 mod args;
 mod dump;
 mod failure;
+mod fsck;
 mod quorum;
 mod storage_tool;
+mod takeover;
 
 use args::{Parsed, option};
 use failure::Failure;
@@ -18,7 +20,9 @@ usage: quorate COMMAND ...
   server FILE.properties [--override KEY=VALUE]...   run a controller in the foreground
   storage COMMAND ...                                format and inspect directories
   quorum COMMAND ...                                 look at and change a live quorum
+  takeover COMMAND ...                               from Kafka's controllers to Quorate, and back
   dump FILE...                                       print .log and .checkpoint files
+  fsck DIR...                                        check a node's directories, of any Kafka
 
 quorate COMMAND --help tells more; quorate --version tells the version.
 ";
@@ -47,7 +51,9 @@ fn run(args: &[String]) -> i32 {
         "server" => server(rest),
         "storage" => finish(storage_tool::run(rest)),
         "quorum" => finish(quorum::run(rest)),
+        "takeover" => finish(takeover::run(rest)),
         "dump" => dump::run(rest),
+        "fsck" => finish(fsck::run(rest)),
         "-h" | "--help" | "help" => {
             print!("{USAGE}");
             0

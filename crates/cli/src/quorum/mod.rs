@@ -1,7 +1,7 @@
 //! `quorate quorum`: looks at and changes a live quorum, as `kafka-metadata-quorum` does.
 
 mod change;
-mod leader;
+pub(crate) mod leader;
 mod show;
 
 use crate::args::{Opt, Parsed, flag, option};
