@@ -101,6 +101,7 @@ pub enum Tool {
     Features,
     ProducerPerformance,
     VerifiableProducer,
+    VerifiableConsumer,
     Transactions,
     ReassignPartitions,
     DumpLog,
@@ -126,6 +127,7 @@ impl Tool {
             Tool::Features => "org.apache.kafka.tools.FeatureCommand",
             Tool::ProducerPerformance => "org.apache.kafka.tools.ProducerPerformance",
             Tool::VerifiableProducer => "org.apache.kafka.tools.VerifiableProducer",
+            Tool::VerifiableConsumer => "org.apache.kafka.tools.VerifiableConsumer",
             Tool::Transactions => "org.apache.kafka.tools.TransactionsCommand",
             Tool::ReassignPartitions => "org.apache.kafka.tools.reassign.ReassignPartitionsCommand",
             Tool::DumpLog if version >= KafkaVersion::V4_3_0 => {

@@ -8,6 +8,8 @@ const ALLOWED: &[(&str, &str)] = &[
     ("Connection to node", "a peer was stopped by the test"),
     // Written on a clean shutdown of a controller that brokers still talk to.
     ("Graceful shutdown of RaftManager timed out", "the controller was stopped first"),
+    // The same when all controllers are stopped at once: nobody is left to be elected.
+    ("Graceful shutdown of RaftClient failed", "the other voters were stopped as well"),
     // A broker that follows a leader which has just moved.
     ("NotLeaderOrFollowerException", "a leader moved"),
     ("FencedLeaderEpochException", "a leader moved"),

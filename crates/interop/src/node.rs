@@ -16,19 +16,31 @@ pub(crate) enum Program {
 /// Where a node runs: the machine's own network, or a namespace of the test.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Place {
-    /// Name or address that the node is reached by.
+    /// Address that the test reaches the node by.
     pub host: String,
+    /// What other nodes call it, if not by that address.
+    pub name: Option<String>,
     /// Its network namespace, if it is not the test's own.
     pub netns: Option<String>,
 }
 
 impl Default for Place {
     fn default() -> Place {
-        Place { host: "127.0.0.1".to_owned(), netns: None }
+        Place { host: "127.0.0.1".to_owned(), name: None, netns: None }
     }
 }
 
 impl Place {
+    /// Name or address for the configuration of others.
+    pub(crate) fn advertised_host(&self) -> &str {
+        self.name.as_deref().unwrap_or(&self.host)
+    }
+
+    /// Where the node itself listens. All of a namespace is its own, and its address may change.
+    pub(crate) fn bind_host(&self) -> &str {
+        if self.netns.is_some() { "0.0.0.0" } else { &self.host }
+    }
+
     /// The command that runs another one there; the process id stays that of the command.
     fn run(&self, command: Command) -> Command {
         let Some(netns) = &self.netns else { return command };
@@ -51,6 +63,8 @@ pub struct Node {
     pub id: i32,
     /// The port of its one listener.
     pub port: u16,
+    /// The port of `quorate.http.listener`, if that is set.
+    pub(crate) http_port: Option<u16>,
     pub(crate) place: Place,
     pub(crate) program: Program,
     pub(crate) dir: PathBuf,
@@ -72,6 +86,7 @@ impl Node {
         let node = Node {
             id,
             port,
+            http_port: None,
             place: Place::default(),
             program,
             dir: root.join(name),
@@ -88,6 +103,16 @@ impl Node {
     /// `host:port`, with the host `127.0.0.1` unless the node has another place.
     pub fn address(&self) -> String {
         format!("{}:{}", self.place.host, self.port)
+    }
+
+    /// Its address was changed by the test.
+    pub fn has_moved(&mut self, host: &str) {
+        host.clone_into(&mut self.place.host);
+    }
+
+    /// `host:port` of its health and status over HTTP.
+    pub fn http_address(&self) -> Option<String> {
+        self.http_port.map(|port| format!("{}:{port}", self.place.host))
     }
 
     /// Whether our binary runs it.

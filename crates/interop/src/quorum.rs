@@ -373,11 +373,15 @@ impl Quorum {
         let dir = self.path().join(&name);
         let mut all = self.quorum_properties();
         all.extend(controller_properties(member.id, &member.place, member.port, &dir));
+        // Kafka's controllers do not know this one; a directory may change hands.
+        let http = (member.place.bind_host(), free_port());
+        all.insert("quorate.http.listener".to_owned(), format!("{}:{}", http.0, http.1));
         all.extend(self.options.properties.clone());
         let program = member.program.program();
         let mut node =
             Node::new(self.path(), &name, member.id, member.port, program, &lines(&all))?;
         node.place = member.place.clone();
+        node.http_port = Some(http.1);
         self.format(&node, first)?;
         self.controllers.insert(member.id, node);
         Ok(())
@@ -385,7 +389,7 @@ impl Quorum {
 
     fn format(&self, node: &Node, first: bool) -> Outcome<()> {
         let voters = self.members.iter().map(|member| {
-            let (host, port) = (&member.place.host, member.port);
+            let (host, port) = (member.place.advertised_host(), member.port);
             format!("{}@{host}:{port}:{}", member.id, member.directory_id)
         });
         let voters = voters.collect::<Vec<_>>().join(",");
@@ -398,7 +402,8 @@ impl Quorum {
     }
 
     fn quorum_properties(&self) -> Properties {
-        let address = |member: &Member| format!("{}:{}", member.place.host, member.port);
+        let address =
+            |member: &Member| format!("{}:{}", member.place.advertised_host(), member.port);
         if self.options.dynamic {
             let later = self.later_ports.iter().map(|port| format!("127.0.0.1:{port}"));
             let all: Vec<String> = self.members.iter().map(address).chain(later).collect();

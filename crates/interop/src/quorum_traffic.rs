@@ -33,6 +33,16 @@ struct Shared {
 impl Creates {
     /// Starts with the servers `host:port`, controllers or brokers; `timeout` is for one request.
     pub fn start(prefix: &str, servers: Vec<String>, timeout: Duration) -> Creates {
+        Creates::paced(prefix, servers, timeout, Duration::ZERO)
+    }
+
+    /// With a pause after each: real brokers open files for every topic.
+    pub fn paced(
+        prefix: &str,
+        servers: Vec<String>,
+        timeout: Duration,
+        pause: Duration,
+    ) -> Creates {
         let shared = Arc::new(Shared::default());
         let (of_thread, prefix) = (Arc::clone(&shared), prefix.to_owned());
         let thread = std::thread::spawn(move || {
@@ -52,6 +62,7 @@ impl Creates {
                         std::thread::sleep(RETRY_PAUSE);
                         continue;
                     }
+                    std::thread::park_timeout(pause);
                     break;
                 }
                 if of_thread.stop.load(Ordering::Relaxed) {
@@ -107,6 +118,7 @@ impl Creates {
     fn join(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
             let _ = thread.join();
         }
     }

@@ -4,7 +4,8 @@ use crate::{Failure, Outcome, Quorum, ensure};
 use bytes::Bytes;
 use quorate_client::{Admin, Connection, Options};
 use quorate_protocol::MetadataRecord;
-use quorate_protocol::batch::batches;
+use quorate_protocol::batch::{Batch, batches};
+use quorate_protocol::control::{ControlRecord, control_records};
 use quorate_protocol::messages::describe_quorum_response;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -89,6 +90,34 @@ impl CommonLog {
             }
         }
         Ok(topics)
+    }
+
+    /// Fails unless epochs only grow and each begins with the announcement of its one leader: a second
+    /// leader of an epoch that got anything committed would show here. How many epochs there are.
+    pub fn one_leader_an_epoch(&self) -> Outcome<usize> {
+        let mut leaders: BTreeMap<i32, i32> = BTreeMap::new();
+        let mut newest = None;
+        for (offset, bytes) in &self.batches {
+            let batch = batches(bytes.clone()).next().and_then(Result::ok);
+            let batch = batch.ok_or_else(|| Failure(format!("no batch at offset {offset}")))?;
+            let epoch = batch.header.partition_leader_epoch;
+            ensure!(
+                newest.is_none_or(|newest| newest <= epoch),
+                "epoch {epoch} at offset {offset} follows epoch {newest:?}"
+            );
+            if let Some(leader) = announced_leader(&batch)? {
+                let known = leaders.insert(epoch, leader);
+                ensure!(known.is_none(), "{known:?} and {leader} both lead epoch {epoch}");
+            } else {
+                // The log may begin in the middle of an epoch, after a snapshot.
+                ensure!(
+                    newest.is_none_or(|newest| newest == epoch),
+                    "epoch {epoch} begins at offset {offset} without a leader"
+                );
+            }
+            newest = Some(epoch);
+        }
+        Ok(leaders.len())
     }
 
     /// How many batches there are.
@@ -185,4 +214,16 @@ fn no_gaps(found: &BTreeMap<i64, Bytes>, end: i64) -> Outcome<()> {
     }
     ensure!(expected == Some(end), "it ends at {expected:?}, not at {end}");
     Ok(())
+}
+
+/// Who says in this batch that it leads from here on.
+fn announced_leader(batch: &Batch) -> Outcome<Option<i32>> {
+    if !batch.is_control() {
+        return Ok(None);
+    }
+    let records = control_records(batch).map_err(|e| Failure(e.to_string()))?;
+    Ok(records.iter().find_map(|(_, record)| match record {
+        ControlRecord::LeaderChange { leader_id, .. } => Some(*leader_id),
+        _ => None,
+    }))
 }

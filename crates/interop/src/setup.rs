@@ -25,12 +25,12 @@ pub(crate) fn quorum_properties(key: &str, controllers: String) -> Properties {
 
 /// A controller's own lines.
 pub(crate) fn controller_properties(id: i32, place: &Place, port: u16, dir: &Path) -> Properties {
-    let address = format!("CONTROLLER://{}:{port}", place.host);
+    let listener = |host: &str| format!("CONTROLLER://{host}:{port}");
     owned([
         ("process.roles", "controller".to_owned()),
         ("node.id", id.to_string()),
-        ("listeners", address.clone()),
-        ("advertised.listeners", address),
+        ("listeners", listener(place.bind_host())),
+        ("advertised.listeners", listener(place.advertised_host())),
         ("log.dirs", dir.display().to_string()),
     ])
 }
@@ -44,12 +44,12 @@ pub(crate) fn broker_properties(
     brokers: usize,
 ) -> Properties {
     let replicas = brokers.min(3).to_string();
-    let address = format!("PLAINTEXT://{}:{port}", place.host);
+    let listener = |host: &str| format!("PLAINTEXT://{host}:{port}");
     owned([
         ("process.roles", "broker".to_owned()),
         ("node.id", id.to_string()),
-        ("listeners", address.clone()),
-        ("advertised.listeners", address),
+        ("listeners", listener(place.bind_host())),
+        ("advertised.listeners", listener(place.advertised_host())),
         ("inter.broker.listener.name", "PLAINTEXT".to_owned()),
         ("log.dirs", dir.display().to_string()),
         ("offsets.topic.replication.factor", replicas.clone()),
