@@ -19,6 +19,9 @@ use std::time::Duration;
 const MAX_WAIT: Duration = Duration::from_millis(500);
 /// A fetch unanswered for this long makes a voter ask the others about the leader.
 const OVERDUE: Duration = Duration::from_millis(800);
+/// A fetch unanswered for this long makes a voter support another that asks: their fetches were not
+/// sent at the very same moment.
+const LATE: Duration = Duration::from_millis(650);
 
 impl Raft {
     pub(crate) fn poll_unattached(&mut self, cx: &mut Cx) {
@@ -113,14 +116,17 @@ impl Raft {
         let suspected = state.suspect_at.is_some_and(|at| at <= now);
         let lost = state.fetch_deadline <= now;
         let (leader, resigned) = (state.leader, state.leader_resigned);
+        let fetch_deadline = state.fetch_deadline;
         if may_stand && suspected && resigned && state.stand_at_once {
             self.become_candidate(cx);
             return self.poll(cx);
         }
         if may_stand && (suspected || lost || overdue) {
             self.become_prospective(cx, (!resigned).then_some(leader));
+            self.doubted = Some(leader);
             if let RoleState::Prospective(election) = &mut self.role {
                 election.only_suspicion = !lost && !resigned;
+                election.fetch_deadline = election.only_suspicion.then_some(fetch_deadline);
             }
             return self.poll(cx);
         }
@@ -133,7 +139,7 @@ impl Raft {
         if resigned || self.installing.is_some() || self.log.persisted() < self.log.end().offset {
             return;
         }
-        let download = state.download;
+        let (download, doubtful) = (state.download, state.suspect_at.is_some());
         let Some(to) = self.leader_address(leader) else {
             return;
         };
@@ -146,7 +152,9 @@ impl Raft {
                 self.send(cx, to, Purpose::FetchSnapshot, request);
             }
             None => {
-                let request = self.fetch_request(MAX_WAIT, self.may_acknowledge());
+                // A leader in doubt need not wait for news: any answer shows that it is alive.
+                let wait = if doubtful { Duration::ZERO } else { MAX_WAIT };
+                let request = self.fetch_request(wait, self.may_acknowledge());
                 self.send(cx, to, Purpose::Fetch, request);
             }
         }
@@ -163,20 +171,27 @@ impl Raft {
         Some((fetch.sent + OVERDUE + turn).max(self.calm_until))
     }
 
+    /// Whether this follower has heard from the leader, and has no reason to think that it is gone.
+    pub(crate) fn hears_leader(&self, state: &Follower, now: Time) -> bool {
+        let fetch = self.peers.outstanding(Purpose::Fetch);
+        let late = fetch.is_some_and(|(_, fetch)| fetch.sent + LATE <= now);
+        state.has_fetched && !(self.config.fast_failover && (late || state.suspect_at.is_some()))
+    }
+
     /// The voters left without a leader ask one after the other, in the order of their ids, so that
     /// their votes do not split.
-    fn own_turn(&self, leader: NodeId) -> Duration {
+    pub(crate) fn own_turn(&self, leader: NodeId) -> Duration {
         let me = self.config.node_id;
         let rank = self.voters().iter().filter(|v| v.key.id != leader && v.key.id < me).count();
         self.turn_length() * u32::try_from(rank).unwrap_or(u32::MAX)
     }
 
-    fn turn_length(&self) -> Duration {
+    pub(crate) fn turn_length(&self) -> Duration {
         self.config.retry_backoff.max(Duration::from_millis(10))
     }
 
     /// Fast suspicion needs pre-votes that all voters understand: a real vote would disturb.
-    fn may_doubt(&self) -> bool {
+    pub(crate) fn may_doubt(&self) -> bool {
         self.config.fast_failover && self.no_pre_vote.is_empty() && self.may_stand()
     }
 

@@ -35,6 +35,9 @@ pub struct Raft {
     pub(crate) no_pre_vote: BTreeSet<NodeId>,
     /// How often elections failed since there was a leader, for the back-off.
     pub(crate) failed_elections: u32,
+    /// The leader that this replica has given up, until it answers or somebody else leads: no
+    /// election waits for its vote.
+    pub(crate) doubted: Option<NodeId>,
     /// No further suspicion of the leader before this.
     pub(crate) calm_until: Time,
     /// Turns of the search for a leader.
@@ -105,6 +108,7 @@ impl Raft {
             leader_endpoints: Vec::new(),
             no_pre_vote: BTreeSet::new(),
             failed_elections: 0,
+            doubted: None,
             calm_until: now.time,
             discovery_turn: 0,
             installing: None,

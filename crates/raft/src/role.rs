@@ -40,6 +40,8 @@ pub(crate) struct Unattached {
 pub(crate) struct Election {
     pub granted: BTreeSet<NodeId>,
     pub rejected: BTreeSet<NodeId>,
+    /// Voters that refused or lost the connection, until they answer.
+    pub unreachable: BTreeSet<NodeId>,
     /// When this attempt ends: at the election timeout, or sooner if it is lost.
     pub deadline: Time,
     /// Prospective only: the leader this replica had given up and may return to.
@@ -47,6 +49,23 @@ pub(crate) struct Election {
     /// Prospective only: begun on suspicion, before the fetch timeout. It must not end in a real
     /// vote that nobody was asked about.
     pub only_suspicion: bool,
+    /// Begun on suspicion only: when the leader counts as lost, whatever comes of it.
+    pub fetch_deadline: Option<Time>,
+}
+
+impl Election {
+    /// One that has this replica's own vote.
+    pub fn new(me: NodeId, deadline: Time) -> Election {
+        Election {
+            granted: BTreeSet::from([me]),
+            rejected: BTreeSet::new(),
+            unreachable: BTreeSet::new(),
+            deadline,
+            leader: None,
+            only_suspicion: false,
+            fetch_deadline: None,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -5,7 +5,6 @@ use crate::raft::{Cx, Raft};
 use crate::role::{Election, Follower, Resigned, RoleState, Unattached};
 use crate::{Action, ElectionState, Endpoint, PeerAddress};
 use quorate_base::{Epoch, NodeId, ReplicaKey};
-use std::collections::BTreeSet;
 
 impl Raft {
     /// The first role of a process. A leader never resumes its epoch, and a candidate never resumes
@@ -170,6 +169,7 @@ impl Raft {
             self.leader_endpoints = endpoints;
         }
         self.failed_elections = 0;
+        self.doubted = None;
         let now = cx.now.time;
         let follower = Follower {
             leader,
@@ -196,10 +196,7 @@ impl Raft {
             return self.become_candidate(cx);
         }
         let deadline = cx.now.time + self.election_timeout();
-        let granted = BTreeSet::from([self.config.node_id]);
-        let rejected = BTreeSet::new();
-        let only_suspicion = false;
-        let election = Election { granted, rejected, deadline, leader, only_suspicion };
+        let election = Election { leader, ..Election::new(self.config.node_id, deadline) };
         self.enter(cx, RoleState::Prospective(election));
     }
 
@@ -209,17 +206,14 @@ impl Raft {
         self.set_epoch(next);
         self.voted = Some(self.config.local_key());
         let deadline = cx.now.time + self.election_timeout();
-        let granted = BTreeSet::from([self.config.node_id]);
-        let rejected = BTreeSet::new();
-        let election =
-            Election { granted, rejected, deadline, leader: None, only_suspicion: false };
-        self.enter(cx, RoleState::Candidate(election));
+        self.enter(cx, RoleState::Candidate(Election::new(self.config.node_id, deadline)));
         self.check_tally(cx);
     }
 
     pub(crate) fn enter_leader(&mut self, cx: &mut Cx, state: crate::leader::LeaderState) {
         self.epoch_leader = Some(self.config.node_id);
         self.failed_elections = 0;
+        self.doubted = None;
         self.enter(cx, RoleState::Leader(Box::new(state)));
     }
 

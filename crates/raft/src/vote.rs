@@ -5,10 +5,10 @@ use crate::mutant::mutated;
 use crate::peers::{Outstanding, Purpose};
 use crate::quorum::{Tally, tally};
 use crate::raft::{Cx, Raft};
-use crate::role::RoleState;
+use crate::role::{Election, RoleState};
 use crate::voter_set::{known_directory, same_replica};
 use crate::{Action, Endpoint, PeerAddress, PeerRequest, PeerResponse, RpcFailure, Token};
-use quorate_base::{NodeId, OffsetAndEpoch, ReplicaKey, Uuid};
+use quorate_base::{NodeId, OffsetAndEpoch, ReplicaKey, Time, Uuid};
 use quorate_protocol::messages::{VoteRequest, VoteResponse, vote_request, vote_response};
 use quorate_protocol::{AnyResponse, ErrorCode};
 
@@ -85,11 +85,36 @@ impl Raft {
         }
         let theirs = OffsetAndEpoch { offset: ask.last_offset, epoch: ask.last_offset_epoch };
         self.heard_candidate(cx, candidate, theirs);
-        let granted = self.would_vote_for(candidate, theirs, ask.pre_vote);
+        let granted = self.would_vote_for(cx.now.time, candidate, theirs, ask.pre_vote);
         if granted && !ask.pre_vote {
             self.vote_for(cx, candidate);
         }
+        if !granted && theirs < self.log.end() {
+            self.refused_shorter_log(cx, candidate, ask.pre_vote);
+        }
         Ok(granted)
+    }
+
+    /// Another voter found that there is no leader, and cannot be elected by this one: rather than wait
+    /// for its turn, this one stands itself, or asks again whom it has asked too early.
+    fn refused_shorter_log(&mut self, cx: &mut Cx, candidate: ReplicaKey, pre_vote: bool) {
+        if !self.config.fast_failover || !self.may_stand() || !self.voters().contains(candidate) {
+            return;
+        }
+        // The others that refused have the same thought.
+        let soon = cx.now.time + self.jitter(self.turn_length());
+        match &mut self.role {
+            RoleState::Follower(state) => {
+                state.suspect_at = state.suspect_at.map(|at| at.min(soon));
+            }
+            RoleState::Unattached(state) if !pre_vote => {
+                state.election_deadline = state.election_deadline.min(soon);
+            }
+            RoleState::Prospective(election) if pre_vote => {
+                election.rejected.remove(&candidate.id);
+            }
+            _ => {}
+        }
     }
 
     /// Whether a voter named in a request is this replica: -1 and the zero directory name nobody in
@@ -99,7 +124,13 @@ impl Raft {
         voter_id < 0 || same_replica(key, self.config.local_key())
     }
 
-    fn would_vote_for(&self, candidate: ReplicaKey, theirs: OffsetAndEpoch, pre: bool) -> bool {
+    fn would_vote_for(
+        &self,
+        now: Time,
+        candidate: ReplicaKey,
+        theirs: OffsetAndEpoch,
+        pre: bool,
+    ) -> bool {
         if let Some(answer) = self.forgetful_vote(theirs, pre) {
             return answer;
         }
@@ -107,7 +138,7 @@ impl Raft {
         match &self.role {
             RoleState::Leader(_) => false,
             // A replica that hears from a leader sees no need for another (KIP-996).
-            RoleState::Follower(state) if pre => up_to_date && !state.has_fetched,
+            RoleState::Follower(state) if pre => up_to_date && !self.hears_leader(state, now),
             RoleState::Candidate(_) | RoleState::Resigned(_) => pre && up_to_date,
             _ if pre => up_to_date,
             _ => match self.voted {
@@ -207,7 +238,13 @@ impl Raft {
             Err(RpcFailure::UnsupportedVersion) if pre_vote => {
                 return self.pre_vote_unsupported(cx, voter);
             }
-            other => return self.refuse_outcome(cx, call, &other),
+            other => {
+                if matches!(other, Err(RpcFailure::Refused | RpcFailure::Disconnected)) {
+                    self.voter_unreachable(voter, pre_vote);
+                }
+                self.refuse_outcome(cx, call, &other);
+                return self.check_tally(cx);
+            }
         };
         let partition = match response.topics.first().and_then(|t| t.partitions.first()) {
             Some(partition) if response.error_code == 0 => partition,
@@ -217,6 +254,7 @@ impl Raft {
             _ => return self.refuse_outcome(cx, call, &Ok(PeerResponse::Vote(response))),
         };
         self.peers.succeeded(&call.to);
+        self.doubted = self.doubted.filter(|id| *id != voter);
         if pre_vote {
             self.no_pre_vote.remove(&voter);
         }
@@ -238,17 +276,43 @@ impl Raft {
             // For instance INVALID_VOTER_KEY: another disk stands under that id now.
             return self.refuse_error(cx, call, partition.error_code);
         }
-        let election = match (&mut self.role, pre_vote) {
-            (RoleState::Prospective(election), true) => election,
-            (RoleState::Candidate(election), false) => election,
-            _ => return,
-        };
+        let Some(election) = self.election(pre_vote) else { return };
+        election.unreachable.remove(&voter);
         if partition.vote_granted {
             election.granted.insert(voter);
         } else {
             election.rejected.insert(voter);
         }
+        self.end_refused_election_early(cx, pre_vote);
         self.check_tally(cx);
+    }
+
+    fn election(&mut self, pre_vote: bool) -> Option<&mut Election> {
+        match &mut self.role {
+            RoleState::Prospective(election) if pre_vote => Some(election),
+            RoleState::Candidate(election) if !pre_vote => Some(election),
+            _ => None,
+        }
+    }
+
+    fn voter_unreachable(&mut self, voter: NodeId, pre_vote: bool) {
+        if let Some(election) = self.election(pre_vote) {
+            election.unreachable.insert(voter);
+        }
+    }
+
+    /// Once refused, an election waits for those who are still silent only so long as answers usually
+    /// take, and longer each time that it came to nothing: some may be far away, some may be dead.
+    fn end_refused_election_early(&mut self, cx: &mut Cx, pre_vote: bool) {
+        let patience = self.config.election_timeout / 8 * (1 << self.failed_elections.min(3));
+        let end = cx.now.time + patience + self.jitter(patience);
+        let fast = self.config.fast_failover;
+        if let Some(election) = self.election(pre_vote)
+            && fast
+            && !election.rejected.is_empty()
+        {
+            election.deadline = election.deadline.min(end);
+        }
     }
 
     /// Kafka 3.9 knows no pre-vote: stand at once.
@@ -272,14 +336,15 @@ impl Raft {
         let among = |set: &std::collections::BTreeSet<NodeId>| {
             set.iter().filter(|id| voters.get(**id).is_some()).count()
         };
-        match tally(voters.len(), among(&election.granted), among(&election.rejected)) {
-            Tally::Open => {}
+        let count = tally(voters.len(), among(&election.granted), among(&election.rejected));
+        match count {
+            Tally::Open if !self.is_hopeless(election) => {}
             Tally::Won if pre_vote => self.become_candidate(cx),
             Tally::Won => {
                 let granting = election.granted.iter().copied().collect();
                 self.become_leader(cx, granting);
             }
-            Tally::Lost => {
+            Tally::Open | Tally::Lost => {
                 self.failed_elections += 1;
                 if pre_vote {
                     self.election_over(cx);
@@ -288,6 +353,20 @@ impl Raft {
                 }
             }
         }
+    }
+
+    /// An open election that was refused, and where the votes missing are those of voters that cannot
+    /// be reached and of the leader that is thought to be gone.
+    fn is_hopeless(&self, election: &Election) -> bool {
+        let answers = |id: &NodeId| {
+            !election.rejected.contains(id)
+                && !election.granted.contains(id)
+                && !election.unreachable.contains(id)
+                && self.doubted != Some(*id)
+        };
+        self.config.fast_failover
+            && !election.rejected.is_empty()
+            && !self.voters().ids().iter().any(answers)
     }
 
     /// A lost candidate waits before it tries again, the longer the more often it lost, and never
@@ -313,9 +392,11 @@ impl Raft {
             RoleState::Prospective(election) => {
                 let leader = election.leader.filter(|id| self.leader_address(*id).is_some());
                 let epoch = self.epoch;
+                let lost_at = election.fetch_deadline;
                 match leader {
                     // The others still hear from the leader.
                     Some(leader) => {
+                        let still_silent = self.doubted == Some(leader) && self.may_doubt();
                         let endpoints = self.leader_endpoints.clone();
                         let failed = self.failed_elections;
                         self.become_follower(cx, epoch, leader, endpoints);
@@ -323,6 +404,11 @@ impl Raft {
                         let calm = self.config.retry_backoff * (4 << failed.min(6));
                         let calm = calm.min(self.config.fetch_timeout / 2);
                         self.calm_until = cx.now.time + calm + self.jitter(calm);
+                        let again = still_silent.then_some(self.calm_until);
+                        if let RoleState::Follower(state) = &mut self.role {
+                            state.suspect_at = again;
+                            state.fetch_deadline = lost_at.unwrap_or(state.fetch_deadline);
+                        }
                     }
                     None => {
                         let deadline = election.deadline;

@@ -585,6 +585,8 @@ fn describe_quorum_tells_of_voters_and_observers() {
     let voters: Vec<_> =
         partition.current_voters.iter().map(|v| (v.replica_id, v.log_end_offset)).collect();
     assert_eq!(voters, vec![(1, 2)]);
+    // The set is static: Kafka's tools show a directory where one is told.
+    assert_eq!(partition.current_voters[0].replica_directory_id, Uuid::ZERO);
     let wall = 1_700_000_000_000i64;
     let observers: Vec<_> = partition
         .observers
