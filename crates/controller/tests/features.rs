@@ -362,6 +362,9 @@ fn describe_cluster_names_the_controllers() {
     assert_eq!(answer.cluster_authorized_operations, i32::MIN);
     assert_eq!(error(describe(&mut world, 1).error_code), ErrorCode::MismatchedEndpointType);
     assert_eq!(error(describe(&mut world, 9).error_code), ErrorCode::UnsupportedEndpointType);
+    // Before 3.7 controllers do not register: Kafka refuses rather than name nobody.
+    let mut old = World::active(14);
+    assert_eq!(error(describe(&mut old, 2).error_code), ErrorCode::UnsupportedVersion);
 }
 
 fn api_versions(world: &mut World, version: i16) -> ApiVersionsResponse {

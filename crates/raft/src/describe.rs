@@ -45,34 +45,37 @@ impl Raft {
         let me = self.config.node_id;
         let directory =
             |id: Option<Uuid>| if version >= 2 { id.unwrap_or_default() } else { Uuid::ZERO };
-        let own = || ReplicaState {
+        let own = |directory_id: Option<Uuid>| ReplicaState {
             replica_id: me,
-            replica_directory_id: directory(Some(self.config.directory_id)),
+            replica_directory_id: directory(directory_id),
             log_end_offset: self.log.end().offset,
             last_fetch_timestamp: cx.now.wall_ms,
             last_caught_up_timestamp: cx.now.wall_ms,
             ..Default::default()
         };
-        let other = |p: &Progress| ReplicaState {
+        let other = |p: &Progress, directory_id: Option<Uuid>| ReplicaState {
             replica_id: p.key.id,
-            replica_directory_id: directory(p.key.directory_id),
+            replica_directory_id: directory(directory_id),
             log_end_offset: p.end.unwrap_or(-1),
             last_fetch_timestamp: p.last_fetch_ms,
             last_caught_up_timestamp: p.last_caught_up_ms,
             ..Default::default()
         };
         let is_voter = self.is_voter();
+        // As the voter set has them: a static one knows no directories, whatever fetches said.
         let current_voters = self.voters().iter().filter_map(|voter| {
+            let directory_id = voter.key.directory_id;
             if voter.key.id == me && is_voter {
-                Some(own())
+                Some(own(directory_id))
             } else {
-                state.voters.get(&voter.key.id).map(other)
+                state.voters.get(&voter.key.id).map(|progress| other(progress, directory_id))
             }
         });
-        let mut observers: Vec<ReplicaState> = state.observers.values().map(other).collect();
+        let mut observers: Vec<ReplicaState> =
+            state.observers.values().map(|it| other(it, it.key.directory_id)).collect();
         if !is_voter {
             // A leader that removed itself leads until that is committed.
-            observers.push(own());
+            observers.push(own(Some(self.config.directory_id)));
         }
         let nodes = self.voters().iter().filter(|_| version >= 2).map(|voter| {
             let listeners =

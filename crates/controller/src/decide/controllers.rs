@@ -156,6 +156,12 @@ pub fn describe_cluster(
         error_message: Some(KStr::from(message)),
         ..Default::default()
     };
+    // Controllers do not register at such a level, so there would be nobody to name.
+    if !image.features.metadata_version().supports_controller_registration() {
+        let why = "Direct-to-controller communication is not supported with the current \
+                   MetadataVersion.";
+        return refuse(ErrorCode::UnsupportedVersion, why.to_owned());
+    }
     match request.endpoint_type {
         ENDPOINT_CONTROLLERS => {}
         ENDPOINT_BROKERS => {
