@@ -114,10 +114,11 @@ pub fn drills(filters: &[&str]) -> Result<(), String> {
     maven::check_tools()?;
     real_kafka::fetch_kafka(&maven::INTEROP_VERSIONS)?;
     let quorate = real_kafka::build_release()?;
-    let tests = ["--test", "quorum", "--test", "mixed_quorum", "--test", "quorum_commands"];
+    let tests =
+        ["quorum", "mixed_quorum", "quorum_commands", "network_cuts"].map(|name| ["--test", name]);
     let mut command = cargo(&["test", "--package", "quorate-interop"]);
     command
-        .args(tests)
+        .args(tests.as_flattened())
         .arg("--")
         .args(["--nocapture", "--test-threads=1"])
         .args(filters)

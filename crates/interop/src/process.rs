@@ -145,9 +145,11 @@ while read -r line; do
     +*) pids="$pids$pid " ;;
     -*) pids="${pids%% "$pid" *} ${pids#* "$pid" }" ;;
     d*) folder=$pid ;;
+    n*) nets="$nets $pid" ;;
   esac
 done
 for pid in $pids; do kill -9 "$pid" 2>/dev/null; done
+for net in $nets; do ip netns del "$net" 2>/dev/null; rm -rf "/etc/netns/$net"; done
 if [ -n "$folder" ]; then sleep 1; rm -rf "$folder"; fi
 "#;
 
@@ -172,6 +174,11 @@ fn watchdog() -> &'static Watchdog {
 /// ends by Ctrl-C; tests keep theirs).
 pub fn remove_when_killed(folder: &Path) {
     watchdog().tell(&format!("d{}", folder.display()));
+}
+
+/// Should this process be killed, the network namespace is removed with its children.
+pub(crate) fn remove_netns_when_killed(netns: &str) {
+    watchdog().tell(&format!("n{netns}"));
 }
 
 impl Watchdog {
