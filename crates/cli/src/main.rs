@@ -4,6 +4,7 @@
 mod args;
 mod dump;
 mod failure;
+mod fsck;
 mod quorum;
 mod storage_tool;
 mod takeover;
@@ -21,6 +22,7 @@ usage: quorate COMMAND ...
   quorum COMMAND ...                                 look at and change a live quorum
   takeover COMMAND ...                               from Kafka's controllers to Quorate, and back
   dump FILE...                                       print .log and .checkpoint files
+  fsck DIR...                                        check a node's directories, of any Kafka
 
 quorate COMMAND --help tells more; quorate --version tells the version.
 ";
@@ -51,6 +53,7 @@ fn run(args: &[String]) -> i32 {
         "quorum" => finish(quorum::run(rest)),
         "takeover" => finish(takeover::run(rest)),
         "dump" => dump::run(rest),
+        "fsck" => finish(fsck::run(rest)),
         "-h" | "--help" | "help" => {
             print!("{USAGE}");
             0

@@ -158,6 +158,21 @@ impl Drop for FileLock {
     }
 }
 
+/// Who holds the lock on a file, as far as the operating system tells; `None` if nobody does or
+/// there is no such file. The lock is not touched. Not for files that this process may have locked
+/// itself: to look at one lets its lock go.
+pub fn lock_holder(path: &Path) -> io::Result<Option<String>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut lock = whole_file();
+    fcntl(&file, FcntlArg::F_GETLK(&mut lock))?;
+    let held = lock.l_type != libc::F_UNLCK as libc::c_short;
+    Ok(held.then(|| holder(&file)))
+}
+
 fn whole_file() -> libc::flock {
     libc::flock {
         l_type: libc::F_WRLCK as libc::c_short,

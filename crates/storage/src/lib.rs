@@ -35,7 +35,7 @@ pub use bootstrap::{BOOTSTRAP_CHECKPOINT, BootstrapRecords, load_bootstrap};
 pub use disk::{Disk, DiskFile, DiskLock};
 pub use epochs::{EpochCache, EpochStart};
 pub use error::StorageError;
-pub use file_disk::FileDisk;
+pub use file_disk::{FileDisk, lock_holder};
 pub use format::{DirRole, FormatSpec, FormattedDir, InitialVoters, format};
 pub use log::{Appended, LogConfig, LogReader, LogWriter, check_fetched};
 pub use mem_disk::MemDisk;
@@ -51,5 +51,5 @@ pub use snapshot_reader::SnapshotReader;
 pub use snapshot_writer::{SnapshotBatches, SnapshotWriter};
 pub use vote::{
     ElectionState, QUORUM_STATE, QuorumStateVersion, VOTE, VoteStore, parse_quorum_state,
-    quorum_state_text,
+    parse_vote, quorum_state_text,
 };

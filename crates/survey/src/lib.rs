@@ -2,10 +2,27 @@
 //! left behind, or in a running quorum. Nothing that is looked at is changed.
 #![forbid(unsafe_code)]
 
+mod advice;
+mod companions;
+mod files;
+mod finding;
 mod live;
 mod live_image;
+mod log;
+mod report;
+mod snapshots;
 mod stream;
+mod survey;
+mod vote;
+mod voters;
 
+pub use advice::Text;
+pub use finding::{BatchFile, Finding, Kind, Place, Severity};
 pub use live::{LiveError, LiveLog, LiveOptions, Step};
 pub use live_image::{LiveImage, Progress};
+pub use log::{ImageAt, LeaderAt, LogState, SegmentState};
+pub use snapshots::SnapshotState;
 pub use stream::{LoadedSnapshot, SnapshotStream};
+pub use survey::{RootState, Survey, SurveyOptions, survey};
+pub use vote::VoteState;
+pub use voters::{VotersAt, voter_ids};
