@@ -21,7 +21,8 @@ use quorate_base::{NodeId, Prng};
 use quorate_metadata::Image;
 use quorate_node::Event;
 use quorate_storage::{
-    FileDisk, LogConfig, NodeDir, NodeDirConfig, Retention, StorageError, open_node_dir,
+    FileDisk, LogConfig, METADATA_DIR, NodeDir, NodeDirConfig, Retention, StorageError,
+    open_node_dir,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -231,6 +232,9 @@ impl Server {
             }
             runtime.spawn(board.clone().follow_image());
             runtime.spawn(board.clone().keep_hashing());
+            let root = config.metadata_dir.clone();
+            let metadata_dir = root.join(METADATA_DIR);
+            runtime.spawn(board.clone().watch_files(root, metadata_dir));
             runtime.spawn(http::serve(bound, board, HttpLimits::default()));
         }
         let recovered = recovery::recover(&dir)?;

@@ -267,6 +267,17 @@ fn health_and_status_follow_the_view() {
     assert_eq!(status["voters"][1]["in_step"], true);
     assert_eq!(status["may_stop"]["answer"], true);
     assert_eq!(status["quorum"]["spare"], 1);
+    let (code, why) = http.get("/stoppable");
+    assert_eq!(
+        (code, why.as_str()),
+        (200, "yes: 3 of 3 voters are in step, 2 without node 1; a majority is 2\n")
+    );
+    assert_eq!(http.get("/stoppable?node=3").0, 200);
+    assert_eq!(
+        http.get("/stoppable?node=4"),
+        (503, "4 is no voter; those are 1, 2, 3\n".to_owned())
+    );
+    assert_eq!(http.get("/stoppable?node=x").0, 400);
     assert_eq!(status["waits_for"]["what"], "the leader is silent");
     assert_eq!(status["image_hash"]["offset"], 9);
     let hash = format!("{:016x}", Image::empty().content_hash());
@@ -275,6 +286,17 @@ fn health_and_status_follow_the_view() {
     let status: serde_json::Value = serde_json::from_str(&http.get("/status").1).unwrap();
     assert_eq!(status["may_stop"]["answer"], serde_json::Value::Null);
     assert!(status["may_stop"]["why"].as_str().unwrap().contains("ask node 1"), "{status}");
+    let (code, why) = http.get("/stoppable");
+    assert!(code == 503 && why.contains("ask node 1"), "{why}");
+    let mut lonely = view(Role::Leader, "leader", http.board.now());
+    lonely.node.quorum.voters[2].last_fetch = None;
+    http.show(lonely);
+    let (code, why) = http.get("/stoppable");
+    assert_eq!(
+        (code, why.as_str()),
+        (503, "no: 2 of 3 voters are in step, 1 without node 1; a majority is 2\n")
+    );
+    assert_eq!(http.get("/stoppable?node=3").0, 200);
     assert_eq!(status.get("image_hash"), None);
     http.show(view(Role::Candidate, "candidate", http.board.now()));
     let (code, why) = http.get("/readyz");

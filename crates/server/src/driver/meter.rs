@@ -47,6 +47,7 @@ pub struct Meter {
     unsynced: VecDeque<(Offset, Time)>,
     uncommitted: VecDeque<(Offset, Time)>,
     election_since: Option<Time>,
+    leaderless_since: Option<Time>,
     leader: Option<(NodeId, Epoch)>,
 }
 
@@ -73,6 +74,7 @@ impl Meter {
             unsynced: VecDeque::new(),
             uncommitted: VecDeque::new(),
             election_since: None,
+            leaderless_since: None,
             leader: None,
         }
     }
@@ -195,6 +197,12 @@ impl Meter {
             && let Some(since) = self.election_since.take()
         {
             core.election_micros.record(since_start(now), micros(now.since(since)));
+        }
+        // A voter that asks for votes still shows the leader that it lost.
+        if self.shown.leader.is_none() || matches!(self.shown.role, "prospective" | "candidate") {
+            self.leaderless_since.get_or_insert(now);
+        } else if let Some(since) = self.leaderless_since.take() {
+            core.leaderless.record(since_start(now), now.since(since));
         }
         if self.shown.role != "leader" {
             self.uncommitted.clear();

@@ -8,11 +8,13 @@ use crate::driver::meter::CoreView;
 use crate::driver::queue::WaitingRequests;
 use crate::metrics;
 use crate::metrics::dialect::Dialect;
+use crate::metrics::files::FileFacts;
 use crate::metrics::process::ProcessStats;
 use crate::metrics::sample::{Brokers, Sample, SnapshotFacts};
 use crate::telemetry::Telemetry;
 use quorate_base::{NodeId, Now, Offset, Time, Uuid};
 use quorate_metadata::{Image, RecoveryState};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -24,6 +26,8 @@ const HASH_PAUSE: Duration = Duration::from_secs(1);
 const HASH_INTERVAL: Duration = Duration::from_secs(60);
 /// Hashing for the metric takes at most this share of one processor.
 const HASH_SHARE: u32 = 100;
+/// Rest between two looks at the log directory.
+const FILES_PAUSE: Duration = Duration::from_secs(10);
 /// Rest between two looks at what changed in the image.
 const FOLLOW_PAUSE: Duration = Duration::from_millis(100);
 
@@ -57,6 +61,7 @@ pub struct Board {
     /// Offset of a snapshot seen, and when it came, in milliseconds since 1970.
     snapshot_seen: (AtomicI64, AtomicI64),
     metric_hash: (AtomicI64, AtomicU64),
+    files: watch::Sender<FileFacts>,
 }
 
 #[derive(Clone, Copy)]
@@ -97,6 +102,7 @@ impl Board {
             hash: Mutex::new(None),
             snapshot_seen: (AtomicI64::new(0), AtomicI64::new(0)),
             metric_hash: (AtomicI64::new(-1), AtomicU64::new(0)),
+            files: watch::Sender::new(FileFacts::default()),
         }
     }
 
@@ -156,6 +162,7 @@ impl Board {
             waiting_requests: self.waiting.count(),
             process: ProcessStats::read(),
             started_ms: self.started_ms,
+            files: *self.files.borrow(),
             hash: (hash_offset >= 0).then(|| (hash_offset, self.metric_hash.1.load(Relaxed))),
             snapshot: view.as_deref().and_then(|view| self.snapshot(view, now)),
             standbys: view
@@ -203,6 +210,17 @@ impl Board {
             let took =
                 self.hash_at_most_every(HASH_INTERVAL).await.map_or(Duration::ZERO, |it| it.took);
             tokio::time::sleep(HASH_INTERVAL.max(took * HASH_SHARE)).await;
+        }
+    }
+
+    /// Looks at the log directory `root` until the process ends.
+    pub async fn watch_files(self: Arc<Board>, root: PathBuf, metadata_dir: PathBuf) {
+        loop {
+            let (root, metadata_dir) = (root.clone(), metadata_dir.clone());
+            let look = move || FileFacts::look(&root, &metadata_dir);
+            let Ok(facts) = tokio::task::spawn_blocking(look).await else { return };
+            self.files.send_replace(facts);
+            tokio::time::sleep(FILES_PAUSE).await;
         }
     }
 

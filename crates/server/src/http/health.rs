@@ -1,6 +1,7 @@
 //! Health that tells the truth: whether this node is alive, whether it is of use, and which voters may
 //! stop. Pure: from what the core thread last showed to a verdict.
 
+use crate::config::address::Listener;
 use crate::driver::meter::CoreView;
 use quorate_base::{Now, Offset, ReplicaKey, Time};
 use quorate_raft::{Endpoint, Member, Role};
@@ -175,6 +176,63 @@ fn standby(view: &CoreView, member: &Member, node_id: i32, now: Now) -> Standby 
         in_step: is_self || (reachable && (has_all || was_caught_up)),
         may_stop: false,
     }
+}
+
+/// Whether a node may be stopped without loss of the quorum.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StopVerdict {
+    /// Nothing where only the leader can tell.
+    pub answer: Option<bool>,
+    /// The reason, in words.
+    pub why: String,
+}
+
+/// Whether the quorum goes on if `node` stops now. A follower does not know the others: it says whom
+/// to ask.
+pub fn may_stop(view: &CoreView, node: i32, node_id: i32, now: Now) -> StopVerdict {
+    let verdict = |answer, why| StopVerdict { answer, why };
+    let quorum = &view.node.quorum;
+    let voter = quorum.voters.iter().find(|it| it.key.id == node);
+    if voter.is_none() && node != node_id {
+        let ids: Vec<String> = quorum.voters.iter().map(|it| it.key.id.to_string()).collect();
+        return verdict(None, format!("{node} is no voter; those are {}", ids.join(", ")));
+    }
+    let Some(standbys) = standbys(view, node_id, now) else {
+        if voter.is_none() && quorum.leader.is_some() {
+            return verdict(Some(true), "this node is no voter".to_owned());
+        }
+        let leader = quorum.leader.and_then(|id| quorum.voters.iter().find(|it| it.key.id == id));
+        let why = match leader {
+            Some(leader) => format!(
+                "only the leader knows: ask node {} ({})",
+                leader.key.id,
+                endpoints(&leader.listeners).join(", ")
+            ),
+            None => "only a leader knows, and none is known here".to_owned(),
+        };
+        return verdict(None, why);
+    };
+    let in_step = standbys.iter().filter(|it| it.in_step).count();
+    let majority = standbys.len() / 2 + 1;
+    let Some(one) = standbys.iter().find(|it| it.key.id == node) else {
+        let why = "this node leads but is no voter any more".to_owned();
+        return verdict(Some(spare(&standbys) >= 0), why);
+    };
+    let without = in_step - usize::from(one.in_step);
+    let why = format!(
+        "{in_step} of {} voters are in step, {without} without node {node}; a majority is {majority}",
+        standbys.len(),
+    );
+    verdict(Some(one.may_stop), why)
+}
+
+/// Listeners as Kafka writes them.
+pub fn endpoints(listeners: &[Endpoint]) -> Vec<String> {
+    let one = |it: &Endpoint| {
+        let (name, host, port) = (it.name.clone(), it.host.clone(), it.port);
+        Listener { name, host, port }.to_string()
+    };
+    listeners.iter().map(one).collect()
 }
 
 /// How many voters in step there are beyond a majority.

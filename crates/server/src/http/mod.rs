@@ -12,7 +12,10 @@ mod status;
 pub use request::{HEAD_MAX_BYTES, HeadError, Request, parse_head};
 pub use server::{HttpLimits, bind, serve};
 
+use crate::driver::meter::CoreView;
 use board::Board;
+use health::StopVerdict;
+use quorate_base::Now;
 use std::sync::Arc;
 
 /// An answer to a request that could be read.
@@ -31,10 +34,12 @@ const JSON: &str = "application/json";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 const INDEX: &str = "\
-/livez    200 while the core thread moves
-/readyz   200 while this node does its part in the quorum, else 503 and the reason
-/status   the node in JSON; ?hash=1 adds the hash of the metadata
-/metrics  Prometheus
+/livez      200 while the core thread moves
+/readyz     200 while this node does its part in the quorum, else 503 and the reason
+/stoppable  200 if the quorum goes on when this node stops, else 503 and the reason; the leader also
+            knows of others: ?node=ID
+/status     the node in JSON; ?hash=1 adds the hash of the metadata
+/metrics    Prometheus
 ";
 
 /// Answers a GET.
@@ -44,6 +49,7 @@ pub async fn answer(board: &Arc<Board>, request: &Request) -> Answer {
     match request.path.as_str() {
         "/livez" => verdict(health::alive(&board.signs(view.as_deref(), now))),
         "/readyz" => verdict(health::ready(&board.signs(view.as_deref(), now))),
+        "/stoppable" => stoppable(board, view.as_deref(), request, now),
         "/status" => {
             let hash = match request.has("hash", "1") {
                 true => board.hash().await,
@@ -66,6 +72,34 @@ pub async fn answer(board: &Arc<Board>, request: &Request) -> Answer {
             content_type: TEXT,
             body: format!("not found; there is\n{INDEX}"),
         },
+    }
+}
+
+/// For scripts that restart one node after the other.
+fn stoppable(board: &Board, view: Option<&CoreView>, request: &Request, now: Now) -> Answer {
+    let me = board.identity.node_id;
+    let node = match request.query.iter().find(|(key, _)| key == "node") {
+        None => me,
+        Some((_, text)) => match text.parse() {
+            Ok(node) => node,
+            Err(_) => {
+                let body = "the query is ?node=ID, with the id of a voter\n".to_owned();
+                return Answer { status: 400, content_type: TEXT, body };
+            }
+        },
+    };
+    let Some(view) = view else {
+        return verdict(Err("starting: nothing is known of the quorum yet".to_owned()));
+    };
+    // An old view would tell of a quorum that may be gone.
+    if let Err(why) = health::alive(&board.signs(Some(view), now)) {
+        return verdict(Err(why));
+    }
+    let StopVerdict { answer, why } = health::may_stop(view, node, me, now);
+    match answer {
+        Some(true) => Answer { status: 200, content_type: TEXT, body: format!("yes: {why}\n") },
+        Some(false) => verdict(Err(format!("no: {why}"))),
+        None => verdict(Err(why)),
     }
 }
 

@@ -1,10 +1,10 @@
 //! `/status`: the node in JSON, for people and scripts.
 
 use super::board::Board;
-use super::health::{self, Standby};
+use super::health::{self, Standby, endpoints};
 use crate::driver::meter::CoreView;
 use quorate_base::{Now, OffsetAndEpoch, Time};
-use quorate_raft::{Endpoint, Member};
+use quorate_raft::Member;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -98,43 +98,17 @@ fn of_view(board: &Board, view: &CoreView, now: Now) -> Value {
             "what": why,
             "due_in_ms": millis(at.since(now.time)),
         })),
-        "may_stop": may_stop(board, view, standbys.as_deref()),
+        "may_stop": may_stop(board, view, now),
         "as_of_ms_ago": millis(now.time.since(view.at.time)),
     })
 }
 
-/// Whether the quorum goes on if this node stops now.
-fn may_stop(board: &Board, view: &CoreView, standbys: Option<&[Standby]>) -> Value {
+fn may_stop(board: &Board, view: &CoreView, now: Now) -> Value {
     let me = board.identity.node_id;
-    let Some(standbys) = standbys else {
-        let quorum = &view.node.quorum;
-        if !quorum.is_voter {
-            return json!({ "answer": true, "why": "this node is no voter" });
-        }
-        let leader = quorum.leader.and_then(|id| quorum.voters.iter().find(|it| it.key.id == id));
-        let why = match leader {
-            Some(leader) => format!(
-                "only the leader knows: ask node {} ({})",
-                leader.key.id,
-                endpoints(&leader.listeners).join(", ")
-            ),
-            None => "only a leader knows, and none is known here".to_owned(),
-        };
-        return json!({ "answer": null, "ask": quorum.leader, "why": why });
-    };
-    let spare = health::spare(standbys);
-    let in_step = standbys.iter().filter(|it| it.in_step).count();
-    let majority = standbys.len() / 2 + 1;
-    match standbys.iter().find(|it| it.key.id == me) {
-        None => json!({ "answer": spare >= 0, "why": "this node leads but is no voter any more" }),
-        Some(one) => json!({
-            "answer": one.may_stop,
-            "why": format!(
-                "{} of {} voters are in step, {} without this one; a majority is {majority}",
-                in_step, standbys.len(), in_step - usize::from(one.in_step),
-            ),
-        }),
-    }
+    let verdict = health::may_stop(view, me, me, now);
+    // Whom to ask, if it is not for this node to say.
+    let ask = view.node.quorum.leader.filter(|_| verdict.answer.is_none());
+    json!({ "answer": verdict.answer, "ask": ask, "why": verdict.why })
 }
 
 fn standby(it: &Standby) -> Value {
@@ -161,18 +135,6 @@ fn observer(it: &Member, log_end: OffsetAndEpoch) -> Value {
         "last_fetch_timestamp_ms": it.last_fetch_ms,
         "last_caught_up_timestamp_ms": it.last_caught_up_ms,
     })
-}
-
-fn endpoints(listeners: &[Endpoint]) -> Vec<String> {
-    let one = |it: &Endpoint| {
-        crate::config::address::Listener {
-            name: it.name.clone(),
-            host: it.host.clone(),
-            port: it.port,
-        }
-        .to_string()
-    };
-    listeners.iter().map(one).collect()
 }
 
 fn millis(it: Duration) -> u64 {

@@ -3,6 +3,7 @@
 //! is; the page and the reference are printed from it.
 
 pub mod dialect;
+pub mod files;
 pub mod own;
 pub mod process;
 pub mod reference;

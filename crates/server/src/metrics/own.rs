@@ -67,6 +67,9 @@ pub static METRICS: &[Metric] = &[
     row("quorate_log_fsync_seconds", Kind::Histogram, "Time to sync the metadata log.", |s| histogram(s, &s.telemetry.fsync)),
     row("quorate_log_append_seconds", Kind::Histogram, "Time from deciding to append until the batch is synced here, the wait for the sync before it included.", |s| histogram(s, &s.telemetry.core.append)),
     row("quorate_log_unsynced_seconds", Gauge, "How long the oldest append that is not synced yet has waited; 0 if there is none. Renewed each half second.", |s| of_view(s, |it| it.unsynced_since.map_or(Duration::ZERO, |since| it.at.time.since(since)).as_secs_f64())),
+    row("quorate_disk_free_bytes", Gauge, "Bytes that may still be written to the file system of the metadata log. Looked at every ten seconds.", |s| maybe(s.files.disk_free_bytes.map(|it| it as f64))),
+    row("quorate_disk_size_bytes", Gauge, "Size of that file system.", |s| maybe(s.files.disk_size_bytes.map(|it| it as f64))),
+    row("quorate_vote_homes", Gauge, "How many of the two files that hold this node's vote are there, whole, and of the newest epoch. Below 2, the next damage loses the vote. Looked at every ten seconds.", |s| maybe(s.files.vote_homes.map(|it| it as f64))),
     row("quorate_commit_seconds", Kind::Histogram, "Time from deciding to append until a majority has synced it; on the leader.", |s| histogram(s, &s.telemetry.core.commit)),
     row("quorate_queue_seconds", Kind::Histogram, "Time that events waited for the core thread, by kind; for timeouts, how late they were.", |s| by_kind(s, |s, kind| s.telemetry.core.queue_of(kind))),
     row("quorate_step_seconds", Kind::Histogram, "Time that the core thread took for an event, by kind.", |s| by_kind(s, |s, kind| s.telemetry.core.step_of(kind))),
@@ -83,6 +86,7 @@ pub static METRICS: &[Metric] = &[
     row("quorate_voter_lag_records", Gauge, "How many records a voter is behind the leader's log; on the leader only.", |s| by_voter(s, |it| it.lag.map(|it| it as f64))),
     row("quorate_voter_last_fetch_seconds", Gauge, "Time since a voter last fetched; on the leader only, and only once it did.", |s| by_voter(s, |it| it.since_fetch.map(|it| it.as_secs_f64()))),
     row("quorate_voter_in_step", Gauge, "1 for a voter that fetched and was caught up within the fetch timeout; on the leader only.", |s| by_voter(s, |it| Some(yes(it.in_step)))),
+    row("quorate_leaderless_seconds", Kind::Histogram, "Time from the moment that this node knew of no leader any more until it knew of one.", |s| histogram(s, &s.telemetry.core.leaderless)),
     row("quorate_last_fetch_seconds", Gauge, "Time since this node last fetched from the leader; on followers and observers.", |s| maybe_of_view(s, |it| Some(s.now.time.since(it.node.quorum.following?.last_fetch?).as_secs_f64()))),
     row("quorate_apply_lag_records", Gauge, "Committed records, as far as known here, that are not in this node's state yet.", |s| maybe_of_view(s, |it| Some((it.node.status.high_watermark? - it.node.status.applied).max(0) as f64))),
 

@@ -1,5 +1,6 @@
 //! One look at everything, so that the numbers of a page belong together.
 
+use super::files::FileFacts;
 use super::process::ProcessStats;
 use crate::driver::meter::CoreView;
 use crate::http::health::{self, Standby};
@@ -33,6 +34,8 @@ pub struct Sample {
     pub waiting_requests: usize,
     /// What the system says.
     pub process: ProcessStats,
+    /// What the log directory says.
+    pub files: FileFacts,
     /// When the process started, in milliseconds since 1970.
     pub started_ms: i64,
     /// The newest content hash, with its offset.

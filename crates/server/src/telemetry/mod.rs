@@ -197,6 +197,8 @@ pub struct CoreStats {
     pub commit_micros: Recent,
     /// From standing for election until there is a leader, in microseconds.
     pub election_micros: Recent,
+    /// From knowing of no leader until there is one.
+    pub leaderless: Histogram,
     /// Records appended as the leader.
     pub appended_records: Recent,
     /// Records fetched from a leader.
@@ -226,6 +228,7 @@ impl Default for CoreStats {
             commit: Histogram::default(),
             commit_micros: Recent::default(),
             election_micros: Recent::default(),
+            leaderless: Histogram::default(),
             appended_records: Recent::default(),
             fetched_records: Recent::default(),
             events: Counter::default(),
