@@ -467,9 +467,36 @@ impl Node {
         let leading = self.leading.take().expect("only a leader loses leadership");
         assert_eq!(leading.epoch, epoch, "leadership is lost in the epoch it was won in");
         if leading.active {
+            #[cfg(feature = "mutants")]
+            let stale = self.stale_image(now);
             self.step_controller(now, ControllerEvent::Deactivated);
+            #[cfg(feature = "mutants")]
+            self.keep_stale_image(now, stale);
         }
         self.role_changed(out);
+    }
+
+    /// A bug put in on purpose: what was decided is taken for committed, and survives the resignation.
+    #[cfg(feature = "mutants")]
+    fn stale_image(&mut self, now: Now) -> Option<Image> {
+        let mutant = quorate_raft::Mutant::StaleImageAfterResigning;
+        if self.config.raft.mutant != Some(mutant) {
+            return None;
+        }
+        let before = self.from_controller.len();
+        let end_offset = self.raft.log_end().offset;
+        self.step_controller(now, ControllerEvent::Committed { end_offset });
+        // The answers that waited are lost: an acknowledgement would be another bug.
+        self.from_controller.truncate(before);
+        Some(self.controller.committed().clone())
+    }
+
+    #[cfg(feature = "mutants")]
+    fn keep_stale_image(&mut self, now: Now, stale: Option<Image>) {
+        let Some(image) = stale else { return };
+        let id = OffsetAndEpoch { offset: self.applied.end, epoch: self.applied.epoch };
+        let last_timestamp_ms = self.applied.timestamp_ms;
+        self.step_controller(now, ControllerEvent::SnapshotLoaded { image, id, last_timestamp_ms });
     }
 
     fn on_kraft_version_upgrade(

@@ -17,6 +17,10 @@ pub enum Mutant {
     VotesForStaleLogs,
     /// One voter less than a majority is enough to commit.
     MinorityCommits,
+    /// A voter with an empty disk votes and acknowledges at once (docs/decisions/0003-empty-log.md).
+    EmptyDiskVotes,
+    /// The node's, not raft's: a leader that resigns takes what it had decided for committed.
+    StaleImageAfterResigning,
 }
 
 /// Whether that bug is put in: `false`, at compile time, without the feature.

@@ -4,6 +4,7 @@
 //! (docs/decisions/0003-empty-log.md; the rules are those of a recovering replica in Viewstamped
 //! Replication Revisited, §4.3).
 
+use crate::mutant::mutated;
 use crate::peers::{Outstanding, Purpose};
 use crate::raft::{Cx, Raft};
 use crate::role::RoleState;
@@ -39,7 +40,7 @@ struct Said {
 impl Raft {
     /// Called once, at start. `flagged`: the disk says that an earlier process had not finished.
     pub(crate) fn start_recovery(&mut self, cx: &mut Cx, forgot: bool, flagged: bool) {
-        let lost = forgot && self.log.end() == NOTHING;
+        let lost = forgot && self.log.end() == NOTHING && !mutated!(self, EmptyDiskVotes);
         if (lost || flagged) && self.is_voter() && self.voters().len() > 1 {
             let report_at = cx.now.time + self.config.fetch_timeout * 2;
             self.recovery =

@@ -6,7 +6,6 @@ use crate::driver::clock::{Clock, wall_ms};
 use crate::driver::core::{self, CoreTools, Published, exit};
 use crate::driver::disk::DiskThread;
 use crate::driver::queue::{CoreQueue, Standing, core_queue};
-use crate::driver::recovery::{self, Votes};
 use crate::driver::snapshots::{SnapshotThread, SnapshotTools};
 use crate::driver::source::{DiskSource, LogSource};
 use crate::http::board::{Board, Identity, Windows};
@@ -18,6 +17,7 @@ use crate::node_config::node_config;
 use crate::telemetry::Telemetry;
 use crate::{logging, random};
 use quorate_base::{NodeId, Prng};
+use quorate_host::Votes;
 use quorate_metadata::Image;
 use quorate_node::Event;
 use quorate_storage::{
@@ -237,7 +237,7 @@ impl Server {
             runtime.spawn(board.clone().watch_files(root, metadata_dir));
             runtime.spawn(http::serve(bound, board, HttpLimits::default()));
         }
-        let recovered = recovery::recover(&dir)?;
+        let recovered = quorate_host::recover(&dir)?;
         if recovered.image_id.offset > 0 {
             telemetry.core.snapshots_loaded.increment();
         }
@@ -246,10 +246,9 @@ impl Server {
         let NodeDir { log, reader, snapshots, votes, lock, .. } = dir;
         let (disk, disk_thread) = DiskThread::start(log, queue.clone(), telemetry.clone())?;
         let source: Arc<dyn LogSource> =
-            Arc::new(DiskSource::new(reader.clone(), snapshots.clone(), disk.clone()));
+            Arc::new(DiskSource::new(reader, snapshots.clone(), disk.clone()));
         let (snapshots, snapshots_thread) = SnapshotThread::start(SnapshotTools {
             snapshots,
-            log: reader,
             disk: disk.clone(),
             core: queue.clone(),
             retention: Retention {

@@ -10,7 +10,6 @@
 
 pub mod clients;
 mod disk;
-mod driver;
 pub mod invariants;
 mod mutant;
 pub mod nemesis;

@@ -12,7 +12,7 @@ pub enum Mutant {
     VoteForgotten,
     /// A snapshot is written from the state of the step before.
     StaleSnapshot,
-    /// A bug within raft.
+    /// A bug within raft or the node.
     #[cfg(feature = "mutants")]
     Raft(quorate_raft::Mutant),
 }
@@ -45,5 +45,13 @@ impl Mutant {
         ("votes-for-stale-logs", Mutant::Raft(quorate_raft::Mutant::VotesForStaleLogs), 300),
         #[cfg(feature = "mutants")]
         ("minority-commits", Mutant::Raft(quorate_raft::Mutant::MinorityCommits), 100),
+        #[cfg(feature = "mutants")]
+        ("empty-disk-votes", Mutant::Raft(quorate_raft::Mutant::EmptyDiskVotes), 3000),
+        #[cfg(feature = "mutants")]
+        (
+            "stale-image-after-resigning",
+            Mutant::Raft(quorate_raft::Mutant::StaleImageAfterResigning),
+            100,
+        ),
     ];
 }

@@ -51,6 +51,10 @@ pub enum Fault {
     Broker,
     /// A voter's disk is lost, once in a run, and a new one formatted.
     LoseDisk,
+    /// A disk is full for a while.
+    FillDisk,
+    /// The syncs of a disk fail for a while.
+    FailSyncs,
 }
 
 /// All of them.
@@ -72,6 +76,8 @@ pub const FAULTS: &[Fault] = &[
     Fault::RaiseKraftVersion,
     Fault::Broker,
     Fault::LoseDisk,
+    Fault::FillDisk,
+    Fault::FailSyncs,
 ];
 
 /// Draws faults.
@@ -197,6 +203,7 @@ impl World {
                 self.trouble_broker(id);
             }
             Fault::LoseDisk => self.lose_disk(victim),
+            Fault::FillDisk | Fault::FailSyncs => self.make_disk_ail(fault, victim),
         }
     }
 
@@ -212,6 +219,7 @@ impl World {
             || self.options.voter_count < 3
             || self.nemesis.disk_is_lost
             || self.options.auto_join
+            || self.options.without_pre_vote.contains(&victim)
             || !is_quiet
             || !all_hold_data
         {
@@ -222,6 +230,30 @@ impl World {
             self.crash(victim, "its disk is lost");
         }
         self.replace_disk(victim);
+    }
+
+    /// Full, or failing to sync. What was not synced may be synced later: a kernel that forgets a failed
+    /// write after it told of it once is not simulated.
+    fn make_disk_ail(&mut self, fault: Fault, victim: NodeId) {
+        let pause = Duration::from_millis(self.nemesis.prng.below(5000));
+        self.schedule_in(pause, Happening::DiskWell { node: victim });
+        let host = self.hosts.get_mut(&victim).expect("it exists");
+        host.disk_ails = true;
+        let what = if fault == Fault::FillDisk {
+            host.disk.set_full(true);
+            "disk is full"
+        } else {
+            host.disk.set_failing_syncs(true);
+            "disk fails to sync"
+        };
+        self.note(&who(victim), &format!("{what} for {} ms", pause.as_millis()));
+    }
+
+    /// The disk has room again, and syncs.
+    pub fn disk_well(&mut self, id: NodeId) {
+        let disk = &self.hosts[&id].disk;
+        disk.set_full(false);
+        disk.set_failing_syncs(false);
     }
 
     fn step_unless_frozen(&mut self, id: NodeId, event: Event) {
@@ -319,6 +351,7 @@ impl World {
             broker.silent_until = now;
         }
         for id in self.hosts.keys().copied().collect::<Vec<_>>() {
+            self.disk_well(id);
             let host = self.hosts.get_mut(&id).expect("it exists");
             host.frozen_until = None;
             match &host.process {

@@ -71,6 +71,10 @@ pub struct Options {
     pub retention_bytes: Option<u64>,
     /// `metadata.log.segment.bytes`.
     pub segment_bytes: u64,
+    /// A snapshot that somebody reads stays, also while faults last.
+    pub keeps_snapshots_in_use: bool,
+    /// Controllers that know no pre-vote, as those of Kafka 3.9.
+    pub without_pre_vote: Vec<NodeId>,
     /// How much of the log a node keeps in memory.
     pub tail_bytes: usize,
     /// Largest answer to a fetch.
@@ -90,15 +94,19 @@ impl Options {
         let p = &mut prng;
         let voters = if p.chance(1, 2) { Voters::Static } else { Voters::Dynamic };
         let voter_count = *pick(p, &[1, 2, 3, 3, 3, 3, 3, 4, 5, 5, 6, 7]);
+        let observer_count = *pick(p, &[0, 0, 1, 1, 2]);
         let weights = (0..crate::nemesis::FAULTS.len())
             .map(|_| if p.chance(1, 3) { 0 } else { 1 + p.below(10) })
             .collect();
+        let node_count = voter_count + observer_count;
+        let old = *pick(p, &[0, 0, 0, 1, 2, node_count]);
+        let without_pre_vote = (1..=node_count).filter(|id| *id <= old).collect();
         Options {
             seed,
             mutant: None,
             voters,
             voter_count,
-            observer_count: *pick(p, &[0, 0, 1, 1, 2]),
+            observer_count,
             broker_count: *pick(p, &[1, 2, 3, 3]),
             admin_count: *pick(p, &[1, 1, 2, 3]),
             trouble: Duration::from_secs(*pick(p, &[10, 20, 30, 45])),
@@ -121,6 +129,8 @@ impl Options {
             snapshot_interval: Duration::from_millis(*pick(p, &[0, 0, 2_000, 10_000])),
             retention_bytes: *pick(p, &[Some(1), Some(8_000), Some(30_000), None]),
             segment_bytes: *pick(p, &[1_000, 4_000, 50_000, 1 << 20]),
+            keeps_snapshots_in_use: p.chance(1, 2),
+            without_pre_vote,
             tail_bytes: *pick(p, &[1, 2_000, 1 << 20]),
             fetch_max_bytes: *pick(p, &[1, 1_000, 1 << 20]),
             snapshot_chunk_bytes: *pick(p, &[100, 1_000, 1 << 20]),

@@ -94,6 +94,12 @@ impl MemDisk {
         self.state().failing_syncs = failing;
     }
 
+    /// Whether writes or syncs fail now.
+    pub fn is_ailing(&self) -> bool {
+        let state = self.state();
+        state.full || state.failing_syncs
+    }
+
     /// How many times a file was synced.
     pub fn sync_count(&self) -> u64 {
         self.state().sync_count

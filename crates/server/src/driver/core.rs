@@ -9,11 +9,10 @@ use super::source::LogSource;
 use crate::net::peer::Peers;
 use crate::telemetry::Telemetry;
 use quorate_base::{Offset, Time};
+use quorate_host::{ElectionStore, SnapshotJob};
 use quorate_metadata::Image;
 use quorate_node::{Action, Event, LogLevel, Node, NodeConfig, Recovered, Token};
 use quorate_protocol::AnyResponse;
-use quorate_raft::ElectionState;
-use quorate_storage::StorageError;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -34,12 +33,6 @@ pub mod exit {
     pub const USAGE: i32 = 2;
     /// Refused, to protect data.
     pub const REFUSED: i32 = 3;
-}
-
-/// Makes promises durable before they are answered.
-pub trait ElectionStore: Send {
-    /// Writes and syncs both homes of the vote.
-    fn save(&mut self, state: &ElectionState) -> Result<(), StorageError>;
 }
 
 /// What the core thread works with.
@@ -248,8 +241,12 @@ impl Core {
                     control_records,
                     last_contained_log_timestamp_ms,
                 } => {
-                    let last_ms = last_contained_log_timestamp_ms;
-                    self.tools.snapshots.write(id, image, control_records, last_ms);
+                    self.tools.snapshots.write(SnapshotJob {
+                        id,
+                        image,
+                        control_records,
+                        last_contained_log_timestamp_ms,
+                    });
                 }
                 Action::SnapshotDownload { id, position, bytes } => {
                     self.tools.snapshots.download(id, position, bytes);

@@ -5,9 +5,10 @@
 
 use super::queue::{CoreQueue, FailIfPanicking};
 use crate::telemetry::{Telemetry, since_start};
-use quorate_base::{Offset, OffsetAndEpoch};
-use quorate_node::{Event, LogAppend};
-use quorate_storage::{Cleaned, LogWriter, Retention, Snapshots, StorageError, clean_unless_read};
+use quorate_base::OffsetAndEpoch;
+use quorate_host::Retained;
+use quorate_node::LogAppend;
+use quorate_storage::{LogWriter, Retention, Snapshots, StorageError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -32,7 +33,7 @@ enum Job {
         retention: Retention,
         now_ms: i64,
         in_use: Vec<OffsetAndEpoch>,
-        done: Sender<Result<Cleaned, StorageError>>,
+        done: Sender<Result<Retained, StorageError>>,
     },
     Close,
 }
@@ -98,7 +99,7 @@ impl DiskThread {
         retention: Retention,
         now_ms: i64,
         in_use: Vec<OffsetAndEpoch>,
-    ) -> Result<Result<Cleaned, StorageError>, DiskGone> {
+    ) -> Result<Result<Retained, StorageError>, DiskGone> {
         let (done, wait) = channel();
         let job = Job::Clean { snapshots, retention, now_ms, in_use, done };
         self.jobs.send(job).map_err(|_| DiskGone)?;
@@ -127,19 +128,16 @@ fn run(
         match job {
             Job::Append(batch) => next = append_all(&mut log, batch, jobs, core, telemetry)?,
             Job::Truncate { to, done } => {
-                let end = log.truncate_to(to.offset)?;
-                assert_eq!(end, to.offset, "the log is cut between batches");
+                quorate_host::cut(&mut log, to)?;
                 let _ = done.send(());
             }
             Job::Reset { to, done } => {
                 let _ = done.send(log.reset_to_snapshot(to));
             }
             Job::Clean { snapshots, retention, now_ms, in_use, done } => {
-                // Every snapshot here is of committed records, so the high watermark is no limit.
-                let end = Offset::MAX;
-                let cleaned =
-                    clean_unless_read(&mut log, &snapshots, retention, end, now_ms, &in_use);
-                let _ = done.send(cleaned);
+                let retained =
+                    quorate_host::retain(&mut log, &snapshots, retention, now_ms, &in_use);
+                let _ = done.send(retained);
             }
             Job::Close => {
                 log.close()?;
@@ -164,29 +162,22 @@ fn append_all(
 ) -> Result<Option<Job>, StorageError> {
     let mut batch = first;
     let mut bytes = 0;
-    let next = loop {
+    let (written, next) = loop {
         bytes += batch.bytes.len();
-        let appended = log.append(&batch.bytes, batch.append_time_ms)?;
-        assert_eq!(
-            (appended.base_offset, appended.end_offset),
-            (batch.base_offset, batch.end_offset),
-            "the node and the log agree on offsets"
-        );
+        let written = quorate_host::append(log, &batch)?;
         if bytes >= BYTES_PER_SYNC_MAX {
-            break None;
+            break (written, None);
         }
         match jobs.try_recv() {
             Ok(Job::Append(another)) => batch = another,
-            Ok(other) => break Some(other),
-            Err(_) => break None,
+            Ok(other) => break (written, Some(other)),
+            Err(_) => break (written, None),
         }
     };
     let before = telemetry.clock.time();
-    let synced = log.sync()?;
+    let persisted = quorate_host::sync(log, written)?;
     let after = telemetry.clock.time();
     telemetry.fsync.record(since_start(after), after.since(before));
-    assert_eq!(synced, batch.end_offset, "a sync covers all that was appended");
-    let end = OffsetAndEpoch { offset: batch.end_offset, epoch: batch.epoch };
-    core.tell(Event::Persisted { end });
+    core.tell(persisted);
     Ok(next)
 }

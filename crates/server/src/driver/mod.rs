@@ -5,6 +5,5 @@ pub mod core;
 pub mod disk;
 pub mod meter;
 pub mod queue;
-pub mod recovery;
 pub mod snapshots;
 pub mod source;

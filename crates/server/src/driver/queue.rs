@@ -4,8 +4,9 @@
 //! send; what the process tells itself (synced, answered, closed) is bounded by what it asked for
 //! and always enters.
 
-use quorate_base::{Epoch, NodeId, Offset, OffsetAndEpoch};
+use quorate_base::{Epoch, NodeId};
 use quorate_controller::RequestContext;
+pub use quorate_host::Fill;
 use quorate_node::{Event, Token};
 use quorate_protocol::{AnyRequest, AnyResponse};
 use std::sync::Arc;
@@ -64,34 +65,6 @@ pub struct Reply {
     pub response: AnyResponse,
     /// What is to be filled in.
     pub fill: Fill,
-}
-
-/// What the sender of an answer has still to read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fill {
-    /// Nothing.
-    Nothing,
-    /// Records of the one partition of a Fetch answer.
-    Log {
-        /// First offset.
-        from: Offset,
-        /// Nothing at or beyond this offset.
-        end: Offset,
-        /// About so many bytes, but at least one batch.
-        max_bytes: u32,
-        /// The log's generation when the answer was decided: if the log was cut since, the answer
-        /// goes out without records.
-        generation: u64,
-    },
-    /// Bytes and size of the one partition of a FetchSnapshot answer.
-    Snapshot {
-        /// Which.
-        id: OffsetAndEpoch,
-        /// First byte.
-        position: u64,
-        /// At most so many.
-        max_bytes: u32,
-    },
 }
 
 /// Where the node stands, as the driver last heard.

@@ -4,28 +4,12 @@ use super::disk::DiskThread;
 use super::queue::{Fill, Reply};
 use bytes::Bytes;
 use quorate_base::{Offset, OffsetAndEpoch};
-use quorate_protocol::{AnyResponse, ErrorCode};
-use quorate_storage::{LogReader, Snapshots, StorageError};
+pub use quorate_host::LogSource;
+use quorate_host::fill;
+use quorate_protocol::AnyResponse;
+use quorate_storage::{LogReader, Snapshots};
 use std::io;
 use std::sync::Arc;
-
-/// The log and the snapshots as readers see them. Safe to use from any thread.
-pub trait LogSource: Send + Sync {
-    /// Whole batches from the one that holds `from`, about `max_bytes` but at least one, none at or
-    /// beyond `end`. Empty if there are none any more.
-    fn read_log(&self, from: Offset, end: Offset, max_bytes: u32) -> io::Result<Bytes>;
-
-    /// A slice of a snapshot and the size of the whole; `None` if there is no such snapshot.
-    fn read_snapshot(
-        &self,
-        id: OffsetAndEpoch,
-        position: u64,
-        max_bytes: u32,
-    ) -> io::Result<Option<(Bytes, u64)>>;
-
-    /// Changes each time records that were there are taken back.
-    fn generation(&self) -> u64;
-}
 
 /// The answer with what it lacked.
 pub async fn complete(source: &Arc<dyn LogSource>, reply: Reply) -> io::Result<AnyResponse> {
@@ -33,42 +17,8 @@ pub async fn complete(source: &Arc<dyn LogSource>, reply: Reply) -> io::Result<A
         return Ok(reply.response);
     }
     let source = source.clone();
-    let filled = tokio::task::spawn_blocking(move || fill(&*source, reply));
+    let filled = tokio::task::spawn_blocking(move || fill(&*source, reply.response, reply.fill));
     filled.await.map_err(|error| io::Error::other(format!("a reading task died: {error}")))?
-}
-
-fn fill(source: &dyn LogSource, reply: Reply) -> io::Result<AnyResponse> {
-    let Reply { mut response, fill } = reply;
-    match (&mut response, fill) {
-        (_, Fill::Nothing) => {}
-        (AnyResponse::Fetch(fetch), Fill::Log { from, end, max_bytes, generation }) => {
-            let partition =
-                fetch.responses.first_mut().and_then(|topic| topic.partitions.first_mut());
-            let partition = partition.expect("a fetch answer to be filled has its one partition");
-            let records = source.read_log(from, end, max_bytes)?;
-            // The log was cut while this answer waited: its offsets may hold other records now.
-            let unchanged = source.generation() == generation;
-            partition.records = Some(if unchanged { records } else { Bytes::new() });
-        }
-        (AnyResponse::FetchSnapshot(chunk), Fill::Snapshot { id, position, max_bytes }) => {
-            let partition = chunk.topics.first_mut().and_then(|topic| topic.partitions.first_mut());
-            let partition =
-                partition.expect("a snapshot answer to be filled has its one partition");
-            match source.read_snapshot(id, position, max_bytes)? {
-                None => partition.error_code = ErrorCode::SnapshotNotFound.code(),
-                Some((_, size)) if position >= size => {
-                    partition.error_code = ErrorCode::PositionOutOfRange.code();
-                }
-                Some((bytes, size)) => {
-                    partition.size = i64::try_from(size).expect("files are below 2^63 bytes");
-                    partition.position = i64::try_from(position).expect("checked against the size");
-                    partition.unaligned_records = bytes;
-                }
-            }
-        }
-        (response, fill) => panic!("{fill:?} cannot fill {}", response.api_key()),
-    }
-    Ok(response)
 }
 
 /// The log and snapshots of an open directory.
@@ -87,12 +37,7 @@ impl DiskSource {
 
 impl LogSource for DiskSource {
     fn read_log(&self, from: Offset, end: Offset, max_bytes: u32) -> io::Result<Bytes> {
-        match self.log.read_until(from, end, max_bytes as usize) {
-            Ok(bytes) => Ok(bytes),
-            // Deleted by retention since the answer was decided: the next answer says so.
-            Err(StorageError::OffsetOutOfRange { .. }) => Ok(Bytes::new()),
-            Err(error) => Err(io::Error::other(error)),
-        }
+        quorate_host::read_log(&self.log, from, end, max_bytes)
     }
 
     fn read_snapshot(
@@ -101,13 +46,7 @@ impl LogSource for DiskSource {
         position: u64,
         max_bytes: u32,
     ) -> io::Result<Option<(Bytes, u64)>> {
-        let position = i64::try_from(position).unwrap_or(i64::MAX);
-        match self.snapshots.read_slice(id, position, max_bytes as usize) {
-            Ok(slice) => Ok(Some(slice)),
-            Err(StorageError::SnapshotNotFound(_)) => Ok(None),
-            Err(StorageError::PositionOutOfRange { size, .. }) => Ok(Some((Bytes::new(), size))),
-            Err(error) => Err(io::Error::other(error)),
-        }
+        quorate_host::read_snapshot(&self.snapshots, id, position, max_bytes)
     }
 
     fn generation(&self) -> u64 {

@@ -1,11 +1,11 @@
 //! A broker's copy of the metadata log: an observer's side of Fetch and FetchSnapshot, written
 //! independently of the crate under test.
 
-use crate::driver::snapshots;
 use crate::invariants::Invariants;
 use crate::world::cluster_id;
 use bytes::Bytes;
 use quorate_base::{Epoch, NodeId, Offset, OffsetAndEpoch, Prng, Uuid};
+use quorate_host::load_snapshot;
 use quorate_protocol::AnyRequest;
 use quorate_protocol::batch::{Batch, batches};
 use quorate_protocol::messages::fetch_request::{FetchPartition, FetchTopic, ReplicaState};
@@ -190,7 +190,7 @@ impl Replica {
         let mut part = snapshots.receive(id, &mut Prng::new(0)).expect("a healthy disk");
         part.append(bytes).expect("a healthy disk");
         part.finish().expect("a served snapshot is whole");
-        let loaded = snapshots::load(&snapshots, id).expect("a served snapshot is readable");
+        let loaded = load_snapshot(&snapshots, id).expect("a served snapshot is readable");
         invariants.broker_loaded(self.id, &loaded.image, id);
         self.base = id;
         self.batches.clear();

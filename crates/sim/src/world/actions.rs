@@ -1,13 +1,12 @@
 //! Carrying out what a node decides, in order; the process may die before any of it.
 
-use super::host::{Fill, FillWith, SnapshotJob};
+use super::host::{SnapshotWork, Unfilled};
 use super::network::host_id;
-use super::{Down, Happening, Local, World};
+use super::{Happening, Local, World};
 use crate::Mutant;
-use crate::driver::core::ElectionStore;
-use crate::driver::snapshots::Write;
 use crate::trace::who;
 use quorate_base::{NodeId, OffsetAndEpoch};
+use quorate_host::{ElectionStore, Fill, SnapshotJob};
 use quorate_node::{Action, Event, LogLevel, PeerAddress, RpcFailure, Token};
 use quorate_protocol::{AnyRequest, AnyResponse};
 use std::time::Duration;
@@ -49,12 +48,18 @@ impl World {
             }
             Action::RespondFetchFromLog { token, response, from, end, max_bytes } => {
                 let generation = self.process(id).expect("it acts").generation;
-                let what = FillWith::Log { from, end, max_bytes, generation };
-                self.fill_later(id, token, AnyResponse::Fetch(response), what);
+                let fill = Fill::Log { from, end, max_bytes, generation };
+                self.fill_later(id, token, AnyResponse::Fetch(response), fill);
             }
             Action::RespondSnapshotChunk { token, response, id: snapshot, position, max_bytes } => {
-                let what = FillWith::Snapshot { id: snapshot, position, max_bytes };
-                self.fill_later(id, token, AnyResponse::FetchSnapshot(response), what);
+                let now_ms = self.local_wall_ms(id);
+                let desk = &mut self.process(id).expect("it acts").desk;
+                // As the server's snapshot thread does, which is asked by each part it gives out.
+                if desk.read_by_other(snapshot, now_ms) {
+                    self.queue_snapshot_job(id, SnapshotWork::Retain);
+                }
+                let fill = Fill::Snapshot { id: snapshot, position, max_bytes };
+                self.fill_later(id, token, AnyResponse::FetchSnapshot(response), fill);
             }
             Action::WriteSnapshot {
                 id: snapshot,
@@ -65,23 +70,23 @@ impl World {
                 let stale = self.has(Mutant::StaleSnapshot);
                 let process = self.process(id).expect("it acts");
                 let before = process.published[0].clone().filter(|_| stale);
-                let write = Write {
+                let write = SnapshotJob {
                     id: snapshot,
                     image: before.unwrap_or(image),
                     control_records,
                     last_contained_log_timestamp_ms,
                 };
-                self.queue_snapshot_job(id, SnapshotJob::Write(Box::new(write)));
+                self.queue_snapshot_job(id, SnapshotWork::Write(Box::new(write)));
             }
             Action::SnapshotDownload { id: snapshot, position, bytes } => {
-                let job = SnapshotJob::Download { id: snapshot, position, bytes };
+                let job = SnapshotWork::Download { id: snapshot, position, bytes };
                 self.queue_snapshot_job(id, job);
             }
             Action::SnapshotDiscard { id: snapshot } => {
-                self.queue_snapshot_job(id, SnapshotJob::Discard { id: snapshot });
+                self.queue_snapshot_job(id, SnapshotWork::Discard { id: snapshot });
             }
             Action::SnapshotInstall { id: snapshot } => {
-                self.queue_snapshot_job(id, SnapshotJob::Install { id: snapshot });
+                self.queue_snapshot_job(id, SnapshotWork::Install { id: snapshot });
             }
             Action::ReadLog { from, end, max_bytes } => {
                 let pause = self.up_to(Duration::from_millis(3));
@@ -125,12 +130,14 @@ impl World {
             return;
         }
         let process = self.process(id).expect("it acts");
+        if process.disk_gone {
+            return self.stop(id, "stops, as its log cannot be cut");
+        }
         let disk = process.disk.clone();
-        match process.log.truncate_to(to.offset) {
-            Ok(end) => {
-                assert_eq!(end, to.offset, "the log is cut between batches");
+        match quorate_host::cut(&mut process.log, to) {
+            Ok(()) => {
                 process.written = None;
-                self.invariants.cut(id, end);
+                self.invariants.cut(id, to.offset);
             }
             Err(error) => self.storage_failed(id, &disk, "while it cuts its log", &error),
         }
@@ -154,11 +161,11 @@ impl World {
         }
     }
 
-    fn fill_later(&mut self, id: NodeId, token: Token, response: AnyResponse, what: FillWith) {
+    fn fill_later(&mut self, id: NodeId, token: Token, response: AnyResponse, fill: Fill) {
         let process = self.process(id).expect("it acts");
         let Some(reply) = process.replies.remove(&token) else { return };
         let pause = self.up_to(Duration::from_millis(3));
-        self.local_in(id, pause, Local::Fill(Box::new(Fill { reply, response, what })));
+        self.local_in(id, pause, Local::Fill(Box::new(Unfilled { reply, response, fill })));
     }
 
     /// SIGTERM has its end: what is queued is synced, the process is gone and starts again.
@@ -166,10 +173,7 @@ impl World {
         if !self.disk_flush(id) {
             return;
         }
-        self.end_process(id, false, "has shut down");
-        assert_eq!(self.hosts[&id].down, Down::Process);
-        let pause = Duration::from_millis(1 + self.prng.below(3000));
-        self.schedule_in(pause, Happening::Boot { node: id });
+        self.stop(id, "has shut down");
     }
 
     /// Something within the process of `id`, later.

@@ -5,9 +5,9 @@ use super::network::host_name;
 use super::{CLUSTER, Down, Happening, PORT, World};
 use crate::Voters;
 use crate::disk::SimDisk;
-use crate::driver::recovery::{self, Votes};
 use quorate_base::{NodeId, Prng, ReplicaKey, Time, Uuid};
 use quorate_controller::{ControllerConfig, OwnRegistration};
+use quorate_host::{SnapshotDesk, Votes, recover};
 use quorate_metadata::{Listener, Str};
 use quorate_node::{Node, NodeConfig, SnapshotPolicy};
 use quorate_protocol::control::{Voter, VoterEndpoint};
@@ -57,7 +57,7 @@ impl World {
             wall_offset_ms: 0,
             rate_ppm,
             last_line: None,
-            served_snapshot_at: Time::ZERO,
+            disk_ails: false,
         };
         self.hosts.insert(id, host);
     }
@@ -69,6 +69,7 @@ impl World {
         let host = self.hosts.get_mut(&id).expect("it exists");
         assert!(host.process.is_none(), "the disk of a running process is not replaced");
         host.disk = disk;
+        host.disk_ails = false;
         host.directory_id = directory_id;
         self.invariants.disk_lost(id);
         self.note(&format!("c{id}"), "gets a new, empty disk");
@@ -112,6 +113,7 @@ impl World {
         host.life += 1;
         host.frozen_until = None;
         host.last_line = None;
+        host.disk_ails = host.disk.is_ailing();
         if self.prng.chance(self.options.start_script_per_mille, 1000) {
             self.run_start_script(id);
         }
@@ -128,13 +130,17 @@ impl World {
             log: LogConfig { segment_bytes: self.options.segment_bytes, segment_ms: i64::MAX },
         };
         let opened = open_node_dir(Arc::new(disk.clone()), &config, &mut prng, now_ms)
-            .and_then(|dir| recovery::recover(&dir).map(|recovered| (dir, recovered)));
-        let (dir, recovered) = match opened {
+            .and_then(|dir| recover(&dir).map(|recovered| (dir, recovered)));
+        let (dir, mut recovered) = match opened {
             Ok(opened) => opened,
             Err(error) => return self.storage_failed(id, &disk, "while it starts", &error),
         };
         if dir.directory_id != self.hosts[&id].directory_id {
             panic!("c{id} has another directory id than it was formatted with");
+        }
+        if self.options.without_pre_vote.contains(&id) {
+            // Such a controller does not ask whether its empty disk was lost: it votes at once.
+            recovered.raft.quorum_state.get_or_insert_default();
         }
         self.invariants.recovered(id, &dir.reader, dir.newest_snapshot, &recovered);
         let node_config = self.node_config(id, &dir, prng.next_u64());
@@ -149,10 +155,9 @@ impl World {
             disk,
             log,
             reader,
-            snapshots,
+            desk: SnapshotDesk::new(snapshots, prng, now_ms),
             votes: Votes(votes),
             _lock: lock,
-            prng,
             started,
             rate_ppm: host.rate_ppm,
             timer: None,
@@ -164,8 +169,9 @@ impl World {
             written: None,
             generation: 0,
             snapshot_jobs: VecDeque::new(),
+            disk_gone: false,
+            ending: false,
             snapshot_busy: false,
-            receiving: None,
             queue_time: started,
             published: [None, None],
         });
@@ -185,7 +191,8 @@ impl World {
         }
     }
 
-    /// Storage failed: because the process died within it, or that is a violation.
+    /// Storage failed in a way that ends the process: because it died within it, because the disk ails,
+    /// or that is a violation.
     pub(super) fn storage_failed(
         &mut self,
         id: NodeId,
@@ -193,8 +200,22 @@ impl World {
         when: &str,
         error: &StorageError,
     ) {
-        assert!(disk.is_dead(), "c{id}'s storage fails {when} on a healthy disk: {error}");
-        self.crash(id, &format!("dies within a disk operation {when}"));
+        if disk.is_dead() {
+            return self.crash(id, &format!("dies within a disk operation {when}"));
+        }
+        self.assert_disk_ails(id, when, &error.to_string());
+        self.stop(id, &format!("stops, as its disk fails {when}: {error}"));
+    }
+
+    pub(super) fn assert_disk_ails(&self, id: NodeId, when: &str, why: &str) {
+        assert!(self.hosts[&id].disk_ails, "c{id}'s storage fails {when} on a healthy disk: {why}");
+    }
+
+    /// The process ends by itself, and something starts it again.
+    pub(super) fn stop(&mut self, id: NodeId, why: &str) {
+        self.end_process(id, false, why);
+        let pause = Duration::from_millis(1 + self.prng.below(3000));
+        self.schedule_in(pause, Happening::Boot { node: id });
     }
 
     /// The process dies: power failure or kill, as the options' chances have it.

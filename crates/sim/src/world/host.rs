@@ -2,14 +2,15 @@
 
 use super::CallId;
 use crate::disk::SimDisk;
-use crate::driver::recovery::Votes;
-use crate::driver::snapshots::{Receiving, Write};
-use quorate_base::{NodeId, OffsetAndEpoch, Prng, Time, Uuid};
+use bytes::Bytes;
+use quorate_base::{NodeId, Offset, OffsetAndEpoch, Time, Uuid};
+use quorate_host::{Fill, LogSource, SnapshotDesk, SnapshotJob, Votes};
 use quorate_metadata::Image;
 use quorate_node::{LogAppend, Node, Status, Token};
 use quorate_protocol::{AnyResponse, ApiKey};
 use quorate_storage::{DiskLock, LogReader, LogWriter, MemDisk, Snapshots};
 use std::collections::{BTreeMap, VecDeque};
+use std::io;
 use std::time::Duration;
 
 /// Why a process does not run.
@@ -38,8 +39,8 @@ pub struct Host {
     /// Speed of the monotonic clock: 1,000,000 is right.
     pub rate_ppm: u64,
     pub last_line: Option<String>,
-    /// When a part of a snapshot was read last.
-    pub served_snapshot_at: Time,
+    /// The disk is full or its syncs fail, or did in this life of the process.
+    pub disk_ails: bool,
 }
 
 /// A running controller: the node and what the server has around it.
@@ -48,11 +49,10 @@ pub struct Process {
     pub disk: SimDisk,
     pub log: LogWriter,
     pub reader: LogReader,
-    pub snapshots: Snapshots,
+    pub desk: SnapshotDesk,
     pub votes: Votes,
     /// Held while the process lives.
     pub _lock: Box<dyn DiskLock>,
-    pub prng: Prng,
     pub started: Time,
     pub rate_ppm: u64,
     pub timer: Option<Time>,
@@ -68,9 +68,12 @@ pub struct Process {
     pub written: Option<OffsetAndEpoch>,
     /// Counts cuts of the log, as the server does.
     pub generation: u64,
-    pub snapshot_jobs: VecDeque<SnapshotJob>,
+    /// The disk thread has ended by a failure.
+    pub disk_gone: bool,
+    /// The process was told of a failure and stops.
+    pub ending: bool,
+    pub snapshot_jobs: VecDeque<SnapshotWork>,
     pub snapshot_busy: bool,
-    pub receiving: Option<Receiving>,
     /// Events from the other threads arrive in their order, not before this.
     pub queue_time: Time,
     /// The last two committed images.
@@ -87,29 +90,67 @@ pub struct Reply {
 
 /// Work of the snapshot thread.
 #[derive(Debug)]
-pub enum SnapshotJob {
-    Write(Box<Write>),
-    Download { id: OffsetAndEpoch, position: u64, bytes: bytes::Bytes },
-    Discard { id: OffsetAndEpoch },
-    Install { id: OffsetAndEpoch },
+pub enum SnapshotWork {
+    Write(Box<SnapshotJob>),
+    Download {
+        id: OffsetAndEpoch,
+        position: u64,
+        bytes: Bytes,
+    },
+    Discard {
+        id: OffsetAndEpoch,
+    },
+    Install {
+        id: OffsetAndEpoch,
+    },
+    /// Retention, because somebody reads snapshots.
+    Retain,
 }
 
 /// An answer that lacks bytes from the disk.
 #[derive(Debug)]
-pub struct Fill {
+pub struct Unfilled {
     pub reply: Reply,
     pub response: AnyResponse,
-    pub what: FillWith,
+    pub fill: Fill,
 }
 
-/// What an answer lacks.
-#[derive(Debug)]
-pub enum FillWith {
-    Log { from: i64, end: i64, max_bytes: u32, generation: u64 },
-    Snapshot { id: OffsetAndEpoch, position: u64, max_bytes: u32 },
+/// The log and the snapshots of a process, to read.
+pub struct Source {
+    pub log: LogReader,
+    pub snapshots: Snapshots,
+    pub generation: u64,
+}
+
+impl LogSource for Source {
+    fn read_log(&self, from: Offset, end: Offset, max_bytes: u32) -> io::Result<Bytes> {
+        quorate_host::read_log(&self.log, from, end, max_bytes)
+    }
+
+    fn read_snapshot(
+        &self,
+        id: OffsetAndEpoch,
+        position: u64,
+        max_bytes: u32,
+    ) -> io::Result<Option<(Bytes, u64)>> {
+        quorate_host::read_snapshot(&self.snapshots, id, position, max_bytes)
+    }
+
+    fn generation(&self) -> u64 {
+        self.generation
+    }
 }
 
 impl Process {
+    /// What answers are completed from.
+    pub fn source(&self) -> Source {
+        Source {
+            log: self.reader.clone(),
+            snapshots: self.desk.snapshots().clone(),
+            generation: self.generation,
+        }
+    }
+
     /// The process's monotonic clock, which starts with it.
     pub fn local_time(&self, now: Time) -> Time {
         let nanos = u128::from(now.since(self.started).as_nanos() as u64);

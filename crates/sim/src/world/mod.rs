@@ -45,6 +45,8 @@ pub enum Happening {
     Local { node: NodeId, life: u64, local: Local },
     /// A stopped machine starts its process.
     Boot { node: NodeId },
+    /// A disk has room again, and syncs.
+    DiskWell { node: NodeId },
     /// Time for the next fault.
     Fault,
     /// A client looks what to do next.
@@ -67,9 +69,11 @@ pub enum Local {
     /// The snapshot thread's next job is done.
     Snapshot,
     /// Old log or snapshot bytes are read for an answer.
-    Fill(Box<host::Fill>),
+    Fill(Box<host::Unfilled>),
     /// Committed batches are read from the log.
     ReadLog { from: i64, end: i64, max_bytes: u32 },
+    /// A process that must stop has had its time to hand over.
+    Farewell,
 }
 
 /// A run in progress.
@@ -208,6 +212,7 @@ impl World {
                 }
             }
             Happening::Boot { node } => self.boot(node),
+            Happening::DiskWell { node } => self.disk_well(node),
             Happening::Fault => self.next_fault(),
             Happening::Broker(id) => self.broker_turn(id),
             Happening::Admin(id) => self.admin_turn(id),
@@ -241,6 +246,7 @@ impl World {
             Local::Snapshot => self.snapshot_job(node),
             Local::Fill(fill) => self.fill(node, *fill),
             Local::ReadLog { from, end, max_bytes } => self.read_log(node, from, end, max_bytes),
+            Local::Farewell => self.stop(node, "stops, as its disk has failed"),
         }
     }
 

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use quorate_base::{NodeId, Prng};
 use quorate_controller::RequestContext;
 use quorate_node::{Event, RpcFailure};
+use quorate_protocol::messages::VoteRequest;
 use quorate_protocol::{AnyRequest, AnyResponse, ApiKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -91,12 +92,23 @@ impl World {
     ) {
         let caller_life = self.hosts.get(&caller).map_or(0, |host| host.life);
         let api = request.api_key();
-        let version = *api.versions().end();
+        let old = self.is_old(caller) || self.is_old(callee);
+        let newest = *api.versions().end();
+        let version = match api {
+            ApiKey::Vote if old => newest.min(1),
+            ApiKey::Fetch if old => newest.min(17),
+            _ => newest,
+        };
         let call = self.network.next_call;
         self.network.next_call += 1;
         let entry = Call { caller, caller_life, rpc, callee, api, version, taken: None };
         self.network.calls.insert(call, entry);
         self.schedule_in(timeout, Happening::Overdue { call });
+        if old && matches!(request, AnyRequest::Vote(request) if is_pre_vote(request)) {
+            // The connection's handshake has told that the callee does not know it. A caller that
+            // knows none itself does not ask: for ours this comes to the same.
+            return self.fail_call(call, RpcFailure::UnsupportedVersion);
+        }
         let Ok(bytes) = request.encode(version) else {
             panic!("a {api} request cannot be encoded in version {version}: {request:?}");
         };
@@ -105,6 +117,11 @@ impl World {
             let to = callee;
             self.schedule_in(pause, Happening::Arrive { call, to, life, api, version, bytes });
         }
+    }
+
+    /// A controller that knows no pre-vote.
+    fn is_old(&self, id: NodeId) -> bool {
+        self.options.without_pre_vote.contains(&id)
     }
 
     /// A request is at its callee's machine.
@@ -124,6 +141,10 @@ impl World {
             }
             return;
         };
+        if self.healed && self.is_of_operator(call, api) {
+            // A change that begins late is no flapping: the operator has gone home.
+            return;
+        }
         let local = process.local_time(self.now);
         // A connection to an earlier life may have been reset, or be a new one.
         if host.life != life && self.prng.chance(1, 2) {
@@ -151,6 +172,12 @@ impl World {
         }
     }
 
+    fn is_of_operator(&self, call: CallId, api: ApiKey) -> bool {
+        let apis = [ApiKey::AddRaftVoter, ApiKey::RemoveRaftVoter, ApiKey::UpdateFeatures];
+        let caller = self.network.calls.get(&call).map(|call| call.caller);
+        apis.contains(&api) && caller.is_none_or(|caller| caller == OPERATOR)
+    }
+
     /// A callee answers.
     pub(super) fn reply(&mut self, from: NodeId, reply: Reply, response: &AnyResponse) {
         let Ok(bytes) = response.encode(reply.version) else {
@@ -172,7 +199,9 @@ impl World {
     pub(super) fn fail_call(&mut self, id: CallId, failure: RpcFailure) {
         let Some(call) = self.network.calls.get(&id) else { return };
         let (caller, callee) = (call.caller, call.callee);
-        let peer_down = self.prng.chance(self.network.peer_down_per_mille, 1000);
+        // A connection that is refused or lost is also news of the process behind it.
+        let gone = matches!(failure, RpcFailure::Refused | RpcFailure::Disconnected);
+        let peer_down = gone && self.prng.chance(self.network.peer_down_per_mille, 1000);
         if let Some(pause) = self.network.travel(&mut self.prng, callee, caller) {
             let result = Err(failure);
             self.schedule_in(pause, Happening::Answered { call: id, result, peer_down });
@@ -270,6 +299,10 @@ impl World {
             self.network.cut.iter().map(|(a, b)| format!("{}>{}", who(*a), who(*b))).collect();
         self.note("--", &format!("{what}; cut now: {}", pairs.join(" ")));
     }
+}
+
+fn is_pre_vote(request: &VoteRequest) -> bool {
+    request.topics.iter().flat_map(|topic| &topic.partitions).any(|it| it.pre_vote)
 }
 
 /// The cluster's id, as requests carry it.

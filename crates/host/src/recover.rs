@@ -1,10 +1,11 @@
 //! From an open directory to what the node needs to know of its disk.
 
-use super::snapshots;
+use crate::snapshots::load_snapshot;
+use crate::votes::promise;
 use quorate_base::{Offset, OffsetAndEpoch};
 use quorate_protocol::batch::batches;
 use quorate_protocol::control::{ControlRecord, Voter, control_records};
-use quorate_raft::{Endpoint, LogSummary, VoterSet};
+use quorate_raft::{LogSummary, VoterSet};
 use quorate_storage::{BOOTSTRAP_SNAPSHOT_ID, LogReader, NodeDir, Snapshots, StorageError};
 
 /// How much of the log is read at once.
@@ -21,7 +22,7 @@ pub fn recover(dir: &NodeDir) -> Result<quorate_node::Recovered, StorageError> {
         found.note_header(&dir.snapshots, BOOTSTRAP_SNAPSHOT_ID, -1)?;
     }
     if let Some(id) = newest {
-        let loaded = snapshots::load(&dir.snapshots, id)?;
+        let loaded = load_snapshot(&dir.snapshots, id)?;
         found.note(id.offset - 1, Some(loaded.kraft_version), loaded.voters.as_deref());
         recovered.image = loaded.image;
         recovered.image_id = id;
@@ -122,54 +123,7 @@ fn summary(log: &LogReader, newest: Option<OffsetAndEpoch>) -> LogSummary {
     }
 }
 
-/// What was promised before; nothing on a new directory.
-fn promise(election: &quorate_storage::ElectionState) -> Option<quorate_raft::ElectionState> {
-    if *election == quorate_storage::ElectionState::default() {
-        return None;
-    }
-    let data_version = u16::from(election.voters.is_empty());
-    Some(quorate_raft::ElectionState {
-        epoch: election.epoch,
-        leader: election.leader_id,
-        voted: election.voted,
-        voters: election.voters.clone(),
-        data_version,
-        recovering: election.recovering,
-    })
-}
-
-/// Both homes of the vote, as raft speaks of it.
-pub struct Votes(pub quorate_storage::VoteStore);
-
-impl super::core::ElectionStore for Votes {
-    fn save(&mut self, state: &quorate_raft::ElectionState) -> Result<(), StorageError> {
-        let version = match state.data_version {
-            0 => quorate_storage::QuorumStateVersion::V0,
-            _ => quorate_storage::QuorumStateVersion::V1,
-        };
-        let state = quorate_storage::ElectionState {
-            epoch: state.epoch,
-            leader_id: state.leader,
-            voted: state.voted,
-            voters: state.voters.clone(),
-            recovering: state.recovering,
-        };
-        self.0.save(&state, version)
-    }
-}
-
 /// The voters of a control record, as raft speaks of them.
-pub fn voter_set(voters: &[Voter]) -> VoterSet {
-    let level = |level: i16| u16::try_from(level).unwrap_or(0);
-    VoterSet::new(voters.iter().map(|voter| {
-        quorate_raft::Voter {
-            key: voter.key,
-            listeners: voter
-                .endpoints
-                .iter()
-                .map(|it| Endpoint { name: it.name.clone(), host: it.host.clone(), port: it.port })
-                .collect(),
-            kraft_version_range: (level(voter.min_kraft_version), level(voter.max_kraft_version)),
-        }
-    }))
+pub(crate) fn voter_set(voters: &[Voter]) -> VoterSet {
+    VoterSet::new(voters.iter().map(quorate_raft::Voter::from))
 }
