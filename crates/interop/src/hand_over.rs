@@ -15,7 +15,6 @@ impl Quorum {
     /// Kafka's of this version, Kafka's with ours. Returns when a leader knows all these topics, and
     /// all voters follow it.
     pub fn hand_over(&mut self, version: KafkaVersion, topics: &[String]) -> Outcome<()> {
-        let ids: Vec<i32> = self.controllers.keys().copied().collect();
         // All at once: one after another would be two more elections each.
         for node in self.controllers.values_mut() {
             if node.is_running() {
@@ -33,8 +32,12 @@ impl Quorum {
             };
             node.start()?;
         }
+        // A controller of Kafka's that is told to stop has nobody left to tell.
+        self.allowed_errors.push("RegistrationResponseHandler: channel manager timed out");
         self.await_topics(topics)?;
-        self.await_caught_up(&ids)?;
+        let (_, quorum) = self.await_leader()?;
+        let voters: Vec<i32> = quorum.current_voters.iter().map(|it| it.replica_id).collect();
+        self.await_caught_up(&voters)?;
         Ok(())
     }
 

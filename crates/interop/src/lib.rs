@@ -9,6 +9,7 @@
 
 mod binary;
 mod cluster;
+mod dumps;
 mod failure;
 mod hand_over;
 mod image_hash;
@@ -43,7 +44,7 @@ pub use node::{Node, Place};
 pub use ports::free_port;
 pub use process::{Process, remove_when_killed};
 pub use quorum::{Quorum, QuorumBuilder};
-pub use quorum_traffic::{Creates, FollowingBrokers, each_exactly_once};
+pub use quorum_traffic::{Creates, FollowingBrokers, each_exactly_once, none_twice};
 pub use quorum_view::{CommonLog, EpochWatch};
 pub use rustix::process::Signal;
 pub use simulated::SimulatedBrokers;

@@ -7,6 +7,7 @@ use crate::setup::{
     format_controller, lines, quorum_properties, seed,
 };
 use crate::tools::{Toolbox, output};
+use crate::view::is_active_controller;
 use crate::{
     Controller, DEADLINE, Failure, KafkaVersion, Node, Outcome, RunningTool, Tool, ToolOutput,
     WorkDir, free_port, quorate_binary, wait_for,
@@ -119,7 +120,11 @@ impl QuorumBuilder {
         for node in quorum.controllers.values_mut() {
             node.start()?;
         }
-        quorum.await_leader()?;
+        // It has won before the first records are there, and brokers cannot register without those.
+        wait_for("a leader is active", DEADLINE, || {
+            let (leader, _) = quorum.await_leader()?;
+            is_active_controller(&quorum.controllers[&leader].address())
+        })?;
         quorum.start_brokers()?;
         Ok(quorum)
     }
@@ -298,7 +303,23 @@ impl Quorum {
         self.controller(id).start()?;
         // Kafka's fetches before it listens, and one that cannot be reached is not made a voter.
         wait_for("the new controller listens", DEADLINE, || self.controller(id).listening())?;
-        // The format tool gave the directory an id of its own.
+        self.read_directory_id(id)?;
+        Ok(id)
+    }
+
+    /// Kills a controller, and starts it again on an empty disk, formatted as one that is yet to join.
+    pub fn lose_disk(&mut self, id: i32) -> Outcome<()> {
+        self.controller(id).kill();
+        let dir = self.controllers[&id].dir.clone();
+        fs::remove_dir_all(&dir).map_err(|e| Failure(format!("{}: {e}", dir.display())))?;
+        self.format(&self.controllers[&id], false)?;
+        self.read_directory_id(id)?;
+        self.controller(id).start()?;
+        wait_for("it listens again", DEADLINE, || self.controller(id).listening())
+    }
+
+    /// The format tool gives a directory an id of its own, unless it is told one.
+    fn read_directory_id(&mut self, id: i32) -> Outcome<()> {
         let file = self.controllers[&id].dir.join("meta.properties");
         let text = fs::read_to_string(&file)
             .map_err(|e| Failure(format!("cannot read {}: {e}", file.display())))?;
@@ -306,10 +327,10 @@ impl Quorum {
         let given = given.and_then(|id| id.replace('\\', "").parse().ok());
         let given: Uuid =
             given.ok_or_else(|| Failure(format!("no directory.id in {}", file.display())))?;
-        if let Some(member) = self.members.last_mut() {
+        if let Some(member) = self.members.iter_mut().find(|member| member.id == id) {
             member.directory_id = given;
         }
-        Ok(id)
+        Ok(())
     }
 
     /// Runs one of Kafka's tools with exactly these arguments.

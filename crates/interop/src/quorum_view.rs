@@ -2,12 +2,13 @@
 
 use crate::{Failure, Outcome, Quorum, ensure};
 use bytes::Bytes;
+use quorate_base::ReplicaKey;
 use quorate_client::{Admin, Connection, Options};
 use quorate_protocol::MetadataRecord;
 use quorate_protocol::batch::{Batch, batches};
 use quorate_protocol::control::{ControlRecord, control_records};
 use quorate_protocol::messages::describe_quorum_response;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -118,6 +119,27 @@ impl CommonLog {
             newest = Some(epoch);
         }
         Ok(leaders.len())
+    }
+
+    /// Fails unless each voter set that was written differs from the one before by one voter. How many
+    /// were written.
+    pub fn one_voter_at_a_time(&self) -> Outcome<usize> {
+        let mut sets: Vec<BTreeSet<ReplicaKey>> = Vec::new();
+        for bytes in self.batches.values() {
+            for batch in batches(bytes.clone()).flatten().filter(Batch::is_control) {
+                let records = control_records(&batch).map_err(|e| Failure(e.to_string()))?;
+                for (_, record) in records {
+                    if let ControlRecord::Voters(voters) = record {
+                        sets.push(voters.into_iter().map(|voter| voter.key).collect());
+                    }
+                }
+            }
+        }
+        for pair in sets.windows(2) {
+            let changed = pair[0].symmetric_difference(&pair[1]).count();
+            ensure!(changed <= 1, "{:?} was followed by {:?}", pair[0], pair[1]);
+        }
+        Ok(sets.len())
     }
 
     /// How many batches there are.

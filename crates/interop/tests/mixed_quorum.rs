@@ -1,7 +1,8 @@
 //! Quorums of Kafka's controllers and ours, with a real broker: either side leads in turn, under a
 //! stream of creates. One Kafka version a test, so that each can be run alone.
 use quorate_interop::{
-    Controller, Creates, Failure, KafkaVersion, Node, Outcome, Quorum, each_exactly_once, ensure,
+    Controller, Creates, Failure, KafkaVersion, Node, Outcome, Quorum, drill_rounds,
+    each_exactly_once, ensure,
 };
 use std::time::Duration;
 
@@ -32,6 +33,12 @@ fn two_of_ours_beside_one_of_kafka_3_9_1() -> Outcome<()> {
 }
 
 #[test]
+fn one_of_ours_among_two_of_kafka_4_1_1() -> Outcome<()> {
+    let java = Controller::Java(KafkaVersion::V4_1_1);
+    either_side_leads("mixed-jjq-4.1.1", KafkaVersion::V4_1_1, [java, java, OURS])
+}
+
+#[test]
 fn two_of_ours_beside_one_of_kafka_4_1_1() -> Outcome<()> {
     let java = Controller::Java(KafkaVersion::V4_1_1);
     either_side_leads("mixed-qqj-4.1.1", KafkaVersion::V4_1_1, [OURS, OURS, java])
@@ -47,11 +54,6 @@ fn one_of_ours_among_two_of_kafka_4_4_0() -> Outcome<()> {
 fn two_of_ours_beside_one_of_kafka_4_4_0() -> Outcome<()> {
     let java = Controller::Java(KafkaVersion::V4_4_0);
     either_side_leads("mixed-qqj-4.4.0", KafkaVersion::V4_4_0, [OURS, OURS, java])
-}
-
-/// How often each side is brought to power: 2 in CI, more by `QUORATE_DRILL_ROUNDS`.
-fn rounds() -> usize {
-    std::env::var("QUORATE_DRILL_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(2)
 }
 
 fn either_side_leads(name: &str, version: KafkaVersion, voters: [Controller; 3]) -> Outcome<()> {
@@ -70,7 +72,8 @@ fn either_side_leads(name: &str, version: KafkaVersion, voters: [Controller; 3])
     creates.await_more(5)?;
     let (of_ours, of_java): (Vec<i32>, Vec<i32>) =
         quorum.controllers.keys().partition(|id| quorum.controllers[id].is_quorate());
-    for round in 0..rounds() {
+    let rounds = drill_rounds(2);
+    for round in 0..rounds {
         for side in [&of_ours, &of_java] {
             let wanted = side[round % side.len()];
             quorum.force_leader(wanted, || creates.await_more(1))?;
@@ -81,16 +84,25 @@ fn either_side_leads(name: &str, version: KafkaVersion, voters: [Controller; 3])
         }
     }
     let acked = creates.stop();
-    ensure!(acked.len() >= 10 * rounds(), "only {} topics were created", acked.len());
+    ensure!(acked.len() >= 10 * rounds, "only {} topics were created", acked.len());
     let log = quorum.compare_logs()?;
     each_exactly_once(&acked, &log)?;
+    log.one_leader_an_epoch()?;
+    let ids: Vec<i32> = quorum.controllers.keys().copied().collect();
+    let records = quorum.compare_dumps(version, &ids)?;
     let snapshots = readable_snapshots(&quorum)?;
     println!(
-        "{name}: {} topics acknowledged over {} epochs, {} batches equal on all nodes, {snapshots} snapshots",
+        "{name}: {} topics acknowledged over {} epochs, {} batches and {records} dumped \
+         records equal on all nodes, {snapshots} snapshots",
         acked.len(),
         quorum.epochs.epochs_seen(),
         log.len()
     );
+    if drill_rounds(1) > 1 {
+        // Each side runs what the other wrote.
+        quorum.hand_over(version, &acked)?;
+        quorum.compare_logs()?.one_leader_an_epoch()?;
+    }
     quorum.finish()
 }
 
