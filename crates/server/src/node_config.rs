@@ -16,8 +16,6 @@ use std::time::Duration;
 
 /// About how much of the log's end is kept in memory for those who follow it.
 const TAIL_MAX_BYTES: usize = 16 * 1024 * 1024;
-/// Kafka's number of the PLAINTEXT protocol.
-const PLAINTEXT: i16 = 0;
 /// The feature that raft keeps in its own records.
 const KRAFT_VERSION: (&str, (i16, i16)) = ("kraft.version", (0, 1));
 
@@ -96,7 +94,7 @@ fn controller_config(
                 name: Str::from(it.name.as_str()),
                 host: Str::from(it.host.as_str()),
                 port: it.port,
-                security_protocol: PLAINTEXT,
+                security_protocol: config.security.protocol_of(&it.name).number(),
             })
             .collect(),
         features: registered,

@@ -14,3 +14,10 @@ pub fn seed() -> io::Result<u64> {
     fill(&mut bytes)?;
     Ok(u64::from_le_bytes(bytes))
 }
+
+/// So many bytes nobody can guess.
+pub fn bytes<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    fill(&mut bytes)?;
+    Ok(bytes)
+}

@@ -12,7 +12,9 @@ use crate::http::board::{Board, Identity, Windows};
 use crate::http::{self, HttpLimits};
 use crate::net::Edge;
 use crate::net::accept::{self, Bound};
+use crate::net::credentials::{ImageCredentials, OnDisk};
 use crate::net::peer::Peers;
+use crate::net::security::{Security, SecurityError, SharedCredentials};
 use crate::node_config::node_config;
 use crate::telemetry::Telemetry;
 use crate::{logging, random};
@@ -47,6 +49,9 @@ pub enum StartError {
     /// The configuration.
     #[error("{0}")]
     Config(#[from] ConfigError),
+    /// Key stores, trust stores, keys for tokens.
+    #[error("{0}")]
+    Security(#[from] SecurityError),
     /// The directory.
     #[error("{0}")]
     Storage(#[from] StorageError),
@@ -70,7 +75,7 @@ impl StartError {
     /// For the process.
     pub fn exit_code(&self) -> i32 {
         match self {
-            StartError::Config(_) => exit::USAGE,
+            StartError::Config(_) | StartError::Security(_) => exit::USAGE,
             StartError::Storage(error) => error.exit_code(),
             StartError::Listen { .. } | StartError::System(_) => exit::FAILED,
             StartError::Bootstrap(_) => exit::REFUSED,
@@ -221,8 +226,11 @@ impl Server {
                 listeners: advertised.to_vec(),
                 has_static_voters: !config.static_voters.is_empty(),
             };
-            let windows =
-                Windows { views: views_seen, published: published_seen, waiting: queue.waiting() };
+            let windows = Windows {
+                views: views_seen,
+                published: published_seen.clone(),
+                waiting: queue.waiting(),
+            };
             let dialects = config.metrics_dialects.clone();
             let board = Arc::new(Board::new(identity, telemetry.clone(), dialects, windows));
             if let Some(id) = dir.newest_snapshot
@@ -243,6 +251,16 @@ impl Server {
         }
         let node_config = node_config(config, advertised, &dir, prng.next_u64())
             .map_err(StartError::Bootstrap)?;
+        let on_disk = if config.security.uses_scram() {
+            let (image, from) = (&recovered.image, recovered.image_id.offset);
+            OnDisk::read(image, from, &dir.reader, &node_config.controller.bootstrap_records)?
+        } else {
+            OnDisk::nothing()
+        };
+        let token_key = config.controller.delegation_token_secret.clone();
+        let credentials: SharedCredentials =
+            Arc::new(ImageCredentials::new(published_seen, on_disk, token_key));
+        let security = Arc::new(Security::load(&config.security, &credentials)?);
         let NodeDir { log, reader, snapshots, votes, lock, .. } = dir;
         let (disk, disk_thread) = DiskThread::start(log, queue.clone(), telemetry.clone())?;
         let source: Arc<dyn LogSource> =
@@ -265,6 +283,7 @@ impl Server {
             config.network.connect_timeout,
             config.network.request_max_bytes,
             telemetry.clone(),
+            security.outgoing.clone(),
         );
         let (standing, standing_seen) = watch::channel(Standing::default());
         let (retired, to_drop) = channel::<Image>();
@@ -290,7 +309,8 @@ impl Server {
         };
         let edge = Arc::new(
             Edge::new(queue.clone(), source, clock, config.network.clone())
-                .counting_into(telemetry.clone()),
+                .counting_into(telemetry.clone())
+                .guarded_by(security),
         );
         let core = std::thread::Builder::new()
             .name("quorate-core".to_owned())

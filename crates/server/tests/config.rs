@@ -70,10 +70,11 @@ fn each_refusal_names_its_setting() {
         ("listeners=CONTROLLER://:1,PLAINTEXT://:2", "listeners", "controller.listener.names"),
         ("listeners=CONTROLLER://:1,CONTROLLER://:2", "listeners", "twice"),
         ("controller.listener.names=X", "controller.listener.names", "listeners"),
+        ("listener.security.protocol.map=CONTROLLER:SSL", "ssl.keystore.location", "certificate"),
         (
-            "listener.security.protocol.map=CONTROLLER:SSL",
+            "listener.security.protocol.map=CONTROLLER:NOISE",
             "listener.security.protocol.map",
-            "PLAINTEXT only",
+            "SASL_SSL",
         ),
         (
             "listener.security.protocol.map=PLAINTEXT:PLAINTEXT",

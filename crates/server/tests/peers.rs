@@ -8,6 +8,7 @@ use quorate_protocol::{AnyRequest, AnyResponse};
 use quorate_server::driver::clock::Clock;
 use quorate_server::driver::queue::{CoreInbox, Input};
 use quorate_server::net::peer::Peers;
+use quorate_server::net::security::Outgoing;
 use quorate_server::telemetry::Telemetry;
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
@@ -36,6 +37,7 @@ fn sender() -> Sender {
         Duration::from_secs(5),
         100 << 20,
         telemetry,
+        Outgoing::plaintext(),
     );
     Sender { peers, inbox, _runtime: runtime }
 }

@@ -6,6 +6,7 @@ pub mod address;
 mod node;
 pub mod properties;
 pub mod reference;
+pub mod security;
 pub mod table;
 mod topics;
 mod values;
@@ -18,6 +19,7 @@ use node::{
 };
 use properties::{Properties, PropertiesError};
 use quorate_base::NodeId;
+use security::{SecurityConfig, read_security};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -66,6 +68,8 @@ pub struct ServerConfig {
     pub controller: ControllerSettings,
     /// Who may do what; `None` if everybody may do everything.
     pub authorizer: Option<quorate_controller::AuthorizerConfig>,
+    /// Encryption and authentication.
+    pub security: SecurityConfig,
     /// Sockets.
     pub network: NetworkConfig,
     /// `quorate.http.listener`.
@@ -216,6 +220,7 @@ impl ServerConfig {
         let controller_listener_names = controller_listener_names(v);
         let listeners = read_listeners(v, &controller_listener_names);
         let advertised_listeners = advertised(v, &listeners);
+        let security = read_security(v, properties, &listeners, &controller_listener_names);
         let (log_dirs, metadata_dir) = read_dirs(v);
         let (static_voters, bootstrap_servers) = read_quorum(v, node_id);
         let quorum = QuorumConfig {
@@ -253,6 +258,7 @@ impl ServerConfig {
             log,
             controller,
             authorizer,
+            security,
             network,
             http,
             metrics_dialects,

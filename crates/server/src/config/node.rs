@@ -6,6 +6,7 @@ use super::values::Values;
 use quorate_base::NodeId;
 use quorate_controller::{AuthorizerConfig, Principal};
 use quorate_metadata::Str;
+use quorate_security::settings::Protocol;
 use std::path::PathBuf;
 
 pub(super) fn check_roles(v: &mut Values<'_>) {
@@ -138,16 +139,6 @@ pub(super) fn read_listeners(v: &mut Values<'_>, controller_names: &[String]) ->
                 ),
             );
         }
-        let protocol = protocol_of(v, &listener.name);
-        if protocol != "PLAINTEXT" {
-            v.wrong_named(
-                "listener.security.protocol.map",
-                &format!(
-                    "listener {} uses {protocol}, but this release serves PLAINTEXT only",
-                    listener.name
-                ),
-            );
-        }
         if listener.port != 0
             && listeners[..index].iter().any(|l| l.port == listener.port && l.host == listener.host)
         {
@@ -167,24 +158,31 @@ pub(super) fn read_listeners(v: &mut Values<'_>, controller_names: &[String]) ->
 }
 
 /// Without a map Kafka takes a protocol's own name for itself and, on a controller, every other name
-/// for PLAINTEXT.
-fn protocol_of(v: &mut Values<'_>, listener: &str) -> String {
-    let mapped = v.list("listener.security.protocol.map").into_iter().find_map(|entry| {
+/// for PLAINTEXT. `None` after a problem was reported.
+pub(super) fn protocol_of(v: &mut Values<'_>, listener: &str) -> Option<Protocol> {
+    const MAP: &str = "listener.security.protocol.map";
+    let mapped = v.list(MAP).into_iter().find_map(|entry| {
         let (name, protocol) = entry.split_once(':')?;
-        name.trim().eq_ignore_ascii_case(listener).then(|| protocol.trim().to_ascii_uppercase())
+        name.trim().eq_ignore_ascii_case(listener).then(|| protocol.trim().to_owned())
     });
-    match mapped {
-        Some(protocol) => protocol,
-        None if matches!(listener, "SSL" | "SASL_PLAINTEXT" | "SASL_SSL") => listener.to_owned(),
-        None => {
-            if v.present("listener.security.protocol.map").is_some() && listener != "PLAINTEXT" {
-                "no protocol (it is missing in the map)".to_owned()
-            } else {
-                "PLAINTEXT".to_owned()
-            }
+    let known = match &mapped {
+        Some(protocol) => Protocol::parse(protocol),
+        None if v.present(MAP).is_none() => {
+            Some(Protocol::parse(listener).unwrap_or(Protocol::Plaintext))
         }
+        None => Protocol::parse(listener),
+    };
+    if known.is_none() {
+        let why = match mapped {
+            Some(protocol) => format!("listener {listener} has the unknown protocol {protocol}"),
+            None => format!("listener {listener} is missing in the map"),
+        };
+        v.wrong_named(MAP, &format!("{why}: expected {PROTOCOLS}"));
     }
+    known
 }
+
+const PROTOCOLS: &str = "PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL";
 
 /// What each listener is dialled by: as said, or as bound.
 pub(super) fn advertised(v: &mut Values<'_>, listeners: &[Listener]) -> Vec<Listener> {

@@ -2,6 +2,7 @@
 //! makes no sense.
 
 use super::Edge;
+use super::authentication::Authentication;
 use super::envelope;
 use super::frame::{FrameError, FrameReader, write_frame};
 use crate::driver::queue::Reply;
@@ -12,8 +13,10 @@ use quorate_controller::{Principal, RequestContext};
 use quorate_metadata::Str;
 use quorate_node::{Event, Token};
 use quorate_protocol::header::{RequestError, RequestFrame, encode_response_chunks};
-use quorate_protocol::messages::ApiVersionsResponse;
 use quorate_protocol::messages::api_versions_response::ApiVersion;
+use quorate_protocol::messages::{
+    ApiVersionsResponse, SaslAuthenticateRequest, SaslAuthenticateResponse,
+};
 use quorate_protocol::{AnyRequest, AnyResponse, ApiKey, ErrorCode, WireError};
 use std::future::pending;
 use std::io;
@@ -23,6 +26,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
+use tokio_rustls::TlsAcceptor;
 
 /// Why a connection ended. The other side going away is no reason to say anything.
 #[derive(Debug, Error)]
@@ -68,6 +72,15 @@ pub enum Ended {
     /// The answer could not be written, or its records not be read from disk.
     #[error("the answer could not be sent: {0}")]
     Write(io::Error),
+    /// No TLS, or a certificate that is not accepted.
+    #[error("the TLS handshake failed: {0}")]
+    Tls(io::Error),
+    /// Nobody who may be here.
+    #[error("authentication failed: {0}")]
+    Authentication(String),
+    /// A request that is not allowed before authentication, or after the session's end.
+    #[error("refused {0}")]
+    NotAuthenticated(String),
     /// Neither request nor byte for too long.
     #[error("idle for connections.max.idle.ms")]
     Idle,
@@ -88,6 +101,9 @@ impl Ended {
             Ended::Version { .. } => "version",
             Ended::Body { .. } => "body",
             Ended::Answer { .. } => "answer",
+            Ended::Tls(_) => "tls",
+            Ended::Authentication(_) => "authentication",
+            Ended::NotAuthenticated(_) => "not_authenticated",
             Ended::Idle => "idle",
             Ended::Stopping => "stopping",
         }
@@ -117,6 +133,9 @@ impl Ended {
     }
 }
 
+/// How long a TLS handshake, or the time until somebody is authenticated, may take.
+const AUTHENTICATION_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Serves a connection until it ends.
 pub async fn serve(
     edge: Arc<Edge>,
@@ -124,28 +143,60 @@ pub async fn serve(
     from: SocketAddr,
     listener: Str,
 ) {
-    let mut connection = Connection {
-        reader: FrameReader::new(edge.limits.request_max_bytes),
-        edge,
-        stream,
-        from,
-        listener,
+    let gate = edge.security.gate(&listener);
+    let deadline = tokio::time::Instant::now() + AUTHENTICATION_TIMEOUT;
+    let ended = match &gate.tls {
+        None => {
+            let authentication = Authentication::begin(gate.clone(), None);
+            converse(edge.clone(), stream, from, &listener, authentication, deadline).await
+        }
+        Some(tls) => {
+            let handshake = TlsAcceptor::from(tls.current()).accept(stream);
+            match tokio::time::timeout_at(deadline, handshake).await {
+                Ok(Ok(stream)) => {
+                    let shown = stream.get_ref().1.peer_certificates().and_then(|all| all.first());
+                    let begun = Authentication::begin(gate.clone(), shown.map(|it| it.as_ref()));
+                    converse(edge.clone(), stream, from, &listener, begun, deadline).await
+                }
+                Ok(Err(error)) => Ended::Tls(error),
+                Err(late) => Ended::Tls(io::Error::new(io::ErrorKind::TimedOut, late)),
+            }
+        }
     };
-    let ended = connection.run().await;
-    let counts = &connection.edge.telemetry.connections;
+    let counts = &edge.telemetry.connections;
     counts.ended.increment(ended.reason());
     if ended.is_parser_error() {
         counts.parser_errors.increment(ended.reason());
     }
     if ended.is_worth_a_line() {
-        let listener = &connection.listener;
-        connection
-            .edge
-            .quiet
-            .warn(format_args!("closed a connection from {from} on {listener}: {ended}"));
+        edge.quiet.warn(format_args!("closed a connection from {from} on {listener}: {ended}"));
     } else {
-        tracing::debug!(%from, listener = %connection.listener, %ended, "connection ended");
+        tracing::debug!(%from, %listener, %ended, "connection ended");
     }
+}
+
+async fn converse(
+    edge: Arc<Edge>,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    from: SocketAddr,
+    listener: &Str,
+    authentication: Result<Authentication, String>,
+    deadline: tokio::time::Instant,
+) -> Ended {
+    let authentication = match authentication {
+        Ok(authentication) => authentication,
+        Err(why) => return Ended::Authentication(why),
+    };
+    let limit = edge.limits.request_max_bytes;
+    let mut connection = Connection {
+        reader: FrameReader::new(authentication.frame_limit().map_or(limit, |it| it.min(limit))),
+        edge,
+        stream,
+        from,
+        listener: listener.clone(),
+        authentication,
+    };
+    connection.run(deadline).await
 }
 
 struct Connection<S> {
@@ -154,12 +205,20 @@ struct Connection<S> {
     reader: FrameReader,
     from: SocketAddr,
     listener: Str,
+    authentication: Authentication,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    async fn run(&mut self) -> Ended {
+    /// `deadline`: until when somebody must be authenticated.
+    async fn run(&mut self, deadline: tokio::time::Instant) -> Ended {
         loop {
-            if let Err(ended) = self.exchange().await {
+            let exchanged = if self.authentication.principal().is_some() {
+                self.exchange().await
+            } else {
+                let late = |_| Err(Ended::Authentication("nobody for too long".to_owned()));
+                tokio::time::timeout_at(deadline, self.exchange()).await.unwrap_or_else(late)
+            };
+            if let Err(ended) = exchanged {
                 return ended;
             }
         }
@@ -170,7 +229,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let idle = self.edge.limits.max_idle;
         let frame = or_idle(idle, self.reader.next(&mut self.stream)).await??;
         let received = self.edge.clock.time();
+        if self.authentication.expects_bare_token() {
+            return self.bare_token(frame).await;
+        }
         let frame = RequestFrame::decode(frame)?;
+        self.authentication.allows(frame.api, received).map_err(Ended::NotAuthenticated)?;
+        let mut refused = None;
         let chunks = match check(&frame)? {
             Admitted::UnknownApiVersions => {
                 encode_response_chunks(&only_api_versions(), 0, frame.correlation_id)
@@ -178,18 +242,64 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             Admitted::Request(request) => {
                 self.edge.telemetry.requests.api(frame.api).received(frame.version);
-                let response = self.answer(&frame, *request).await?;
+                let response = match *request {
+                    AnyRequest::SaslHandshake(request) => {
+                        let agreed = self.authentication.handshake(&request, frame.version);
+                        AnyResponse::SaslHandshake(agreed.map_err(Ended::Write)?)
+                    }
+                    AnyRequest::SaslAuthenticate(request) => {
+                        let (response, why) = self.authenticate(&request);
+                        refused = why;
+                        AnyResponse::SaslAuthenticate(response)
+                    }
+                    request => self.answer(&frame, request).await?,
+                };
                 self.edge.telemetry.requests.answered(&response);
                 encode_response_chunks(&response, frame.version, frame.correlation_id).map_err(
                     |error| Ended::Answer { api: frame.api, version: frame.version, error },
                 )?
             }
         };
+        if refused.is_some() {
+            // Guessing is slow.
+            tokio::time::sleep(self.authentication.failure_delay()).await;
+        }
         self.write(chunks).await?;
+        if let Some(why) = refused {
+            return Err(Ended::Authentication(why));
+        }
         let now = self.edge.clock.time();
         let total = &self.edge.telemetry.requests.api(frame.api).total;
         total.record(since_start(now), now.since(received));
         Ok(())
+    }
+
+    /// Takes a token, and lets in whoever is authenticated by it. With why not, if refused.
+    fn authenticate(
+        &mut self,
+        request: &SaslAuthenticateRequest,
+    ) -> (SaslAuthenticateResponse, Option<String>) {
+        let now = self.edge.clock.time();
+        // Keys may have to be fetched, and passwords be hashed thousands of times.
+        let taken = tokio::task::block_in_place(|| self.authentication.authenticate(request, now));
+        if self.authentication.principal().is_some() {
+            self.reader.set_limit(self.edge.limits.request_max_bytes);
+        }
+        (taken.response, taken.refused)
+    }
+
+    /// A token without a header, as after a SaslHandshake of version 0.
+    async fn bare_token(&mut self, frame: Bytes) -> Result<(), Ended> {
+        let request = SaslAuthenticateRequest { auth_bytes: frame, ..Default::default() };
+        let (response, refused) = self.authenticate(&request);
+        match refused {
+            // There is no place for a message: the end of the connection is the answer.
+            Some(why) => {
+                tokio::time::sleep(self.authentication.failure_delay()).await;
+                Err(Ended::Authentication(why))
+            }
+            None => self.write(vec![response.auth_bytes]).await,
+        }
     }
 
     async fn write(&mut self, chunks: Vec<Bytes>) -> Result<(), Ended> {
@@ -204,7 +314,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     ) -> Result<AnyResponse, Ended> {
         let context = RequestContext {
             api_version: frame.version,
-            principal: Principal::anonymous(),
+            principal: self
+                .authentication
+                .principal()
+                .cloned()
+                .unwrap_or_else(Principal::anonymous),
             client_id: frame.client_id.as_deref().map(Str::from),
             client_address: self.from.ip().to_canonical(),
             listener: self.listener.clone(),

@@ -71,6 +71,11 @@ impl FrameReader {
         }
     }
 
+    /// Another limit for the frames from now on.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
     /// Whether bytes beyond the last frame have arrived.
     pub fn has_more(&self) -> bool {
         !self.buffer.is_empty()

@@ -1,11 +1,15 @@
 //! Sockets: frames in, frames out. Decides nothing about requests beyond "is this one at all".
 
 pub mod accept;
+mod authentication;
 pub mod connection;
+pub mod credentials;
 pub mod envelope;
 pub mod frame;
+mod oauth;
 pub mod peer;
 pub mod quiet;
+pub mod security;
 
 use crate::config::NetworkConfig;
 use crate::driver::clock::Clock;
@@ -14,6 +18,7 @@ use crate::driver::source::LogSource;
 use crate::telemetry::Telemetry;
 use quiet::QuietLog;
 use quorate_metadata::Str;
+use security::Security;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,6 +37,8 @@ pub struct Edge {
     pub quiet: QuietLog,
     /// Where connections and requests are counted.
     pub telemetry: Arc<Telemetry>,
+    /// Who may come in, and how.
+    pub security: Arc<Security>,
     open: Mutex<Open>,
 }
 
@@ -51,12 +58,19 @@ impl Edge {
         limits: NetworkConfig,
     ) -> Edge {
         let (quiet, open) = (QuietLog::default(), Mutex::default());
-        Edge { core, source, clock, limits, quiet, telemetry: Telemetry::new(clock), open }
+        let telemetry = Telemetry::new(clock);
+        let security = Arc::new(Security::none());
+        Edge { core, source, clock, limits, quiet, telemetry, security, open }
     }
 
     /// Counts there instead of for itself.
     pub fn counting_into(self, telemetry: Arc<Telemetry>) -> Edge {
         Edge { telemetry, ..self }
+    }
+
+    /// Guarded by that instead of by nothing.
+    pub fn guarded_by(self, security: Arc<Security>) -> Edge {
+        Edge { security, ..self }
     }
 
     /// Counts a new connection, or says which limit forbids it.

@@ -4,7 +4,10 @@
 //! must not wait behind a parked fetch. Connections that are free are used again; names are resolved
 //! at each new one.
 
+mod login;
+
 use super::frame::{FrameError, FrameReader, write_frame};
+use super::security::Outgoing;
 use crate::config::address::HostPort;
 use crate::driver::queue::CoreQueue;
 use crate::telemetry::{Telemetry, since_start};
@@ -15,10 +18,15 @@ use quorate_protocol::messages::ApiVersionsRequest;
 use quorate_protocol::{AnyRequest, AnyResponse, ApiKey, KStr};
 use std::collections::BTreeMap;
 use std::io;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::task::{Context, Waker};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::runtime::Handle;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
 
 /// Free connections kept for one address.
 const IDLE_PER_PEER_MAX: usize = 3;
@@ -39,15 +47,23 @@ struct Shared {
     response_max_bytes: usize,
     free: Mutex<BTreeMap<(String, u16), Vec<Peer>>>,
     telemetry: Arc<Telemetry>,
+    security: Arc<Outgoing>,
 }
+
+/// A socket, or TLS over one.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// An open connection whose versions are known.
 struct Peer {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     reader: FrameReader,
     versions: BTreeMap<i16, (i16, i16)>,
     correlation_id: i32,
     telemetry: Arc<Telemetry>,
+    /// When the other side wants to see credentials again; then this connection is not used any more.
+    session_ends: Option<Instant>,
 }
 
 impl Drop for Peer {
@@ -94,6 +110,7 @@ impl Peers {
         connect_timeout: Duration,
         response_max_bytes: usize,
         telemetry: Arc<Telemetry>,
+        security: Arc<Outgoing>,
     ) -> Peers {
         let shared = Shared {
             runtime,
@@ -103,6 +120,7 @@ impl Peers {
             response_max_bytes,
             free: Mutex::default(),
             telemetry,
+            security,
         };
         Peers { shared: Arc::new(shared) }
     }
@@ -170,7 +188,7 @@ impl Shared {
         let key = (to.host.clone(), to.port);
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let peers = free.get_mut(&key)?;
-        while let Some(peer) = peers.pop() {
+        while let Some(mut peer) = peers.pop() {
             if peer.is_quiet() {
                 return Some(peer);
             }
@@ -200,13 +218,34 @@ impl Shared {
         self.telemetry.peers.connections_opened.increment();
         let mut peer = Peer {
             telemetry: self.telemetry.clone(),
-            stream,
+            stream: self.secure(stream, &to.host).await?,
             reader: FrameReader::new(self.response_max_bytes),
             versions: BTreeMap::new(),
             correlation_id: 0,
+            session_ends: None,
         };
         peer.probe(&self.client_id).await?;
+        if let Some(sasl) = &self.security.sasl {
+            login::log_in(&mut peer, sasl, self.security.token.as_ref(), &self.client_id).await?;
+        }
         Ok(peer)
+    }
+
+    /// TLS, where it is configured. The certificate must be for the name that was dialled.
+    async fn secure(&self, stream: TcpStream, host: &str) -> Result<Box<dyn Stream>, Failed> {
+        let Some(tls) = &self.security.tls else { return Ok(Box::new(stream)) };
+        let name = ServerName::try_from(host.to_owned())
+            .map_err(|error| Failed::new(RpcFailure::Authentication, error))?;
+        let handshake = TlsConnector::from(tls.current()).connect(name, stream);
+        match tokio::time::timeout(self.connect_timeout, handshake).await {
+            Ok(Ok(stream)) => Ok(Box::new(stream)),
+            Ok(Err(error)) => {
+                let why = format!("TLS with {host}: {error}");
+                tracing::debug!(why, "no TLS with a peer");
+                Err(Failed::new(RpcFailure::Authentication, why))
+            }
+            Err(late) => Err(Failed::new(RpcFailure::Timeout, late)),
+        }
     }
 }
 
@@ -293,9 +332,13 @@ impl Peer {
     }
 
     /// Whether a free connection is still open. Bytes nobody asked for count as broken, too.
-    fn is_quiet(&self) -> bool {
-        let blocked = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
-        !self.reader.has_more() && self.stream.try_read(&mut [0; 1]).is_err_and(|e| blocked(&e))
+    fn is_quiet(&mut self) -> bool {
+        let mut byte = [0; 1];
+        let mut buffer = ReadBuf::new(&mut byte);
+        let mut looking = Context::from_waker(Waker::noop());
+        self.session_ends.is_none_or(|ends| Instant::now() < ends)
+            && !self.reader.has_more()
+            && Pin::new(&mut *self.stream).poll_read(&mut looking, &mut buffer).is_pending()
     }
 }
 

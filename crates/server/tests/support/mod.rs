@@ -16,6 +16,7 @@ use quorate_server::config::address::Listener;
 use quorate_server::driver::clock::Clock;
 use quorate_server::driver::queue::{CoreInbox, CoreQueue, Fill, Input, Reply, core_queue};
 use quorate_server::driver::source::LogSource;
+use quorate_server::net::security::Security;
 use quorate_server::net::{Edge, accept};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -48,6 +49,7 @@ struct Rote {
     fill_fetches: AtomicBool,
     cut_before_reads: AtomicBool,
     snapshot_position: AtomicU64,
+    principals: Mutex<Vec<String>>,
 }
 
 /// A log of one batch and a snapshot of four bytes.
@@ -86,6 +88,11 @@ pub struct TestEdge {
 impl TestEdge {
     /// Starts listening.
     pub fn start(limits: NetworkConfig) -> TestEdge {
+        TestEdge::start_guarded(limits, Security::none())
+    }
+
+    /// Starts listening, with security for the listener CONTROLLER.
+    pub fn start_guarded(limits: NetworkConfig, security: Security) -> TestEdge {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -96,7 +103,9 @@ impl TestEdge {
         let answering = rote.clone();
         std::thread::spawn(move || answer_by_rote(&inbox, &answering));
         let source = Arc::new(RoteSource(rote.clone()));
-        let edge = Arc::new(Edge::new(queue, source, Clock::start(), limits));
+        let edge = Arc::new(
+            Edge::new(queue, source, Clock::start(), limits).guarded_by(Arc::new(security)),
+        );
         let listener = Listener { name: "CONTROLLER".into(), host: "127.0.0.1".into(), port: 0 };
         let bound = runtime.block_on(accept::bind(&listener, 50)).expect("a port");
         let address = bound.address;
@@ -118,6 +127,11 @@ impl TestEdge {
             assert!(Instant::now() < deadline, "waited in vain until {what}");
             std::thread::yield_now();
         }
+    }
+
+    /// Who asked for something other than versions, in order.
+    pub fn principals(&self) -> Vec<String> {
+        self.rote.principals.lock().unwrap().clone()
     }
 
     pub fn open_connections(&self) -> usize {
@@ -168,6 +182,9 @@ fn answer_by_rote(inbox: &CoreInbox, rote: &Rote) {
 
 fn answer(request: quorate_server::driver::queue::Request, rote: &Rote) {
     let mut fill = Fill::Nothing;
+    if request.request.api_key() != ApiKey::ApiVersions {
+        rote.principals.lock().unwrap().push(request.context.principal.to_string());
+    }
     let response = match request.request {
         AnyRequest::ApiVersions(_) => AnyResponse::ApiVersions(ApiVersionsResponse {
             api_keys: controller_listener_apis()
@@ -236,11 +253,17 @@ impl Client {
     }
 
     pub fn receive(&mut self, api: ApiKey, version: i16) -> (i32, AnyResponse) {
+        let frame = self.receive_frame();
+        decode_response(api, version, Bytes::from(frame)).expect("a readable answer")
+    }
+
+    /// The next frame, whatever it is.
+    pub fn receive_frame(&mut self) -> Vec<u8> {
         let mut prefix = [0; 4];
         self.stream.read_exact(&mut prefix).expect("an answer");
         let mut frame = vec![0; usize::try_from(i32::from_be_bytes(prefix)).unwrap()];
         self.stream.read_exact(&mut frame).expect("a whole answer");
-        decode_response(api, version, Bytes::from(frame)).expect("a readable answer")
+        frame
     }
 
     pub fn is_closed_by_server(&mut self) -> bool {
