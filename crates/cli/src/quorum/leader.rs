@@ -66,6 +66,12 @@ impl Quorum {
         Instant::now() >= self.deadline
     }
 
+    /// Milliseconds until the time is up, at least one.
+    pub fn left_ms(&self) -> i32 {
+        let left = self.deadline.saturating_duration_since(Instant::now()).as_millis();
+        i32::try_from(left).unwrap_or(i32::MAX).max(1)
+    }
+
     /// Pauses between two attempts.
     pub fn pause(&self) {
         std::thread::sleep(RETRY_PAUSE);
@@ -107,6 +113,11 @@ impl Quorum {
     fn describe_by(&self, address: &str) -> Result<Described, String> {
         let text = |error: ClientError| error.to_string();
         let mut admin = self.connect(address).map_err(text)?;
+        // Kafka's writes an ERROR to its log when it is asked before it has read its metadata.
+        let features = &admin.connection().api_versions().finalized_features;
+        if features.iter().all(|feature| feature.name.as_str() != "metadata.version") {
+            return Err("it has not read its metadata yet".to_owned());
+        }
         let cluster = admin.describe_cluster(CONTROLLERS).map_err(text)?;
         let leader_id: NodeId = cluster.controller_id;
         let node = cluster.brokers.iter().find(|node| node.broker_id == leader_id);

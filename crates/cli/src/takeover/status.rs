@@ -87,8 +87,10 @@ fn role(survey: &Survey, id: NodeId) -> &'static str {
         "leader"
     } else if survey.voters.contains_key(&id) {
         "voter"
-    } else {
+    } else if survey.observers.contains_key(&id) {
         "observer"
+    } else {
+        "gone"
     }
 }
 

@@ -5,6 +5,7 @@ use crate::failure::Failure;
 use crate::quorum::leader::{Described, Quorum};
 use quorate_base::{NodeId, Uuid};
 use quorate_client::{Admin, ClientError};
+use quorate_protocol::features::Feature;
 use quorate_protocol::messages::DescribeConfigsRequest;
 use quorate_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use quorate_protocol::messages::describe_quorum_response::ReplicaState;
@@ -132,7 +133,12 @@ impl Survey {
 
     /// Whether the voters stand in the nodes' files (kraft.version 0) and not in the log.
     pub fn is_static(&self) -> bool {
-        self.voters.values().all(|voter| voter.directory_id.is_none())
+        let finalized = self.finalized();
+        if finalized.is_empty() {
+            return self.voters.values().all(|voter| voter.directory_id.is_none());
+        }
+        // Level 0 of a feature is not told.
+        finalized.get(Feature::KRaftVersion.name()).is_none_or(|level| *level == 0)
     }
 
     /// What a controller said of itself, if it did.
