@@ -72,7 +72,8 @@ fn either_side_leads(name: &str, version: KafkaVersion, voters: [Controller; 3])
     creates.await_more(5)?;
     let (of_ours, of_java): (Vec<i32>, Vec<i32>) =
         quorum.controllers.keys().partition(|id| quorum.controllers[id].is_quorate());
-    let rounds = drill_rounds(2);
+    // Each brings both sides to power, with half a dozen starts of JVMs.
+    let rounds = drill_rounds(8) / 4;
     for round in 0..rounds {
         for side in [&of_ours, &of_java] {
             let wanted = side[round % side.len()];

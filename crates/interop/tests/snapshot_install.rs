@@ -32,6 +32,8 @@ fn drill(name: &str, voters: [Controller; 3], rounds: usize) -> Outcome<()> {
     let mut builder = Quorum::builder(name)
         .property("metadata.log.max.record.bytes.between.snapshots", "6000")
         .property("internal.metadata.log.segment.bytes", "10000")
+        // One answer must fit into a segment: Kafka's raft thread ends if it does not.
+        .property("controller.quorum.fetch.max.bytes", "8000")
         .property("metadata.max.retention.bytes", "30000");
     for voter in voters {
         builder = builder.voter(voter);
