@@ -183,6 +183,9 @@ pub enum Kind {
     Data,
 }
 
+/// The listener that Kafka does not have: APIs of ours, served by controllers and not advertised.
+pub const PRIVATE: &str = "quorate";
+
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct MessageDef {
     pub kind: Kind,

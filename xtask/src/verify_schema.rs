@@ -4,7 +4,7 @@
 //! all defaults. With older releases the layout must be equal at each version that both have.
 
 use crate::codegen::read_schema;
-use crate::schema::{Field, Kind, MessageDef, StructDef, Type, Versions};
+use crate::schema::{Field, Kind, MessageDef, PRIVATE, StructDef, Type, Versions};
 use crate::schema_json::read_jars;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -97,7 +97,14 @@ fn compare(release: &str, ours: &[MessageDef], theirs: &[MessageDef], exact: boo
         }
     }
     if exact {
-        for our in ours.iter().filter(|our| !matched.contains(&our.name)) {
+        let is_private = |our: &&MessageDef| {
+            let of_api = |m: &&MessageDef| m.kind == Kind::Request && m.key == our.key;
+            let is_api = matches!(our.kind, Kind::Request | Kind::Response);
+            let request = ours.iter().find(of_api).filter(|_| is_api);
+            request.is_some_and(|request| request.listeners.iter().any(|l| l == PRIVATE))
+        };
+        let missing = ours.iter().filter(|our| !matched.contains(&our.name));
+        for our in missing.filter(|our| !is_private(our)) {
             out.push(format!("Kafka {release} has no {}", our.name));
         }
     }

@@ -58,6 +58,19 @@ fn a_refused_change_says_why_and_changes_nothing() {
 }
 
 #[test]
+fn a_transfer_to_the_leader_is_done_and_one_to_a_stranger_refused() {
+    let node = formatted();
+    let server = node.start();
+    let bootstrap = format!("127.0.0.1:{}", server.port());
+    let answer = quorate(&["quorum", "-b", &bootstrap, "transfer-leader", "1"]);
+    assert_eq!(answer.exit_code, 0, "{answer:?}");
+    assert_eq!(answer.out.trim_end(), "Controller 1 leads already, in epoch 1");
+    let answer = quorate(&["quorum", "-b", &bootstrap, "transfer-leader", "7"]);
+    assert_eq!(answer.exit_code, 1, "{answer:?}");
+    assert!(answer.err.contains("7 is not one of the voters [1]"), "{answer:?}");
+}
+
+#[test]
 fn nobody_at_the_bootstrap_addresses_is_named_with_each_address() {
     // Port 1 of loopback: nobody listens there.
     let line = ["quorum", "-b", "127.0.0.1:1,localhost:1", "--timeout-ms", "300", "status"];
@@ -70,13 +83,16 @@ fn nobody_at_the_bootstrap_addresses_is_named_with_each_address() {
 #[test]
 fn wrong_usage_ends_with_2_and_says_what_is_missing() {
     let remove = ["-b", "x:1", "remove-controller", "--id", "1"];
-    let cases: [(&[&str], &str); 8] = [
+    let cases: [(&[&str], &str); 11] = [
         (&[], "no command was given"),
         (&["status"], "--bootstrap/-b is required"),
         (&["-b", "nowhere", "status"], "nowhere is not HOST:PORT"),
         (&["-b", "x:1", "frobnicate"], "unknown command frobnicate"),
         (&["-b", "x:1", "status", "now"], "unexpected argument now"),
         (&remove, "--directory-id is required"),
+        (&["-b", "x:1", "transfer-leader"], "transfer-leader needs the id of a voter"),
+        (&["-b", "x:1", "transfer-leader", "me"], "me is no node id"),
+        (&["-b", "x:1", "transfer-leader", "1", "2"], "unexpected argument 2"),
         (
             &["-b", "x:1", "add-controller", "--id", "-3", "--directory-id", "a"],
             "a is no directory",

@@ -43,7 +43,8 @@ pub(crate) fn cluster_operation(request: &AnyRequest) -> Option<Operation> {
         | AnyRequest::DeleteAcls(_)
         | AnyRequest::DescribeCluster(_)
         | AnyRequest::AddRaftVoter(_)
-        | AnyRequest::RemoveRaftVoter(_) => Some(Operation::Alter),
+        | AnyRequest::RemoveRaftVoter(_)
+        | AnyRequest::TransferLeadership(_) => Some(Operation::Alter),
         AnyRequest::AlterClientQuotas(_) => Some(Operation::AlterConfigs),
         AnyRequest::DescribeAcls(_)
         | AnyRequest::DescribeUserScramCredentials(_)

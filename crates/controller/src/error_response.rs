@@ -138,6 +138,7 @@ fn of_raft(request: &AnyRequest, error_code: i16) -> Option<AnyResponse> {
         AddRaftVoter => AddRaftVoterResponse,
         RemoveRaftVoter => RemoveRaftVoterResponse,
         UpdateRaftVoter => UpdateRaftVoterResponse,
+        TransferLeadership => TransferLeadershipResponse,
     })
 }
 

@@ -208,6 +208,7 @@ fn requests() -> Vec<AnyRequest> {
         AnyRequest::AddRaftVoter(AddRaftVoterRequest::default()),
         AnyRequest::RemoveRaftVoter(RemoveRaftVoterRequest::default()),
         AnyRequest::UpdateRaftVoter(UpdateRaftVoterRequest::default()),
+        AnyRequest::TransferLeadership(TransferLeadershipRequest::default()),
         AnyRequest::BrokerRegistration(BrokerRegistrationRequest::default()),
         AnyRequest::BrokerHeartbeat(BrokerHeartbeatRequest::default()),
         AnyRequest::AlterPartition(AlterPartitionRequest::default()),

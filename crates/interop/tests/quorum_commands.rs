@@ -1,8 +1,8 @@
 //! `quorate quorum` and Kafka's own tool on quorums of both kinds: what is shown, voters added and
 //! removed, the leader among them.
 use quorate_interop::{
-    Controller, Creates, DEADLINE, KafkaVersion, Outcome, Quorum, Tool, each_exactly_once, ensure,
-    wait_for,
+    Controller, Creates, DEADLINE, KafkaVersion, Outcome, Quorum, STOP_DEADLINE, Tool,
+    each_exactly_once, ensure, wait_for,
 };
 use quorate_interop::{Failure, FollowingBrokers};
 use std::collections::BTreeSet;
@@ -80,6 +80,52 @@ fn join_and_leave(name: &str, first: Controller, joining: Controller) -> Outcome
     let log = quorum.compare_logs_of(&[id])?;
     each_exactly_once(&acked, &log)?;
     println!("{name}: {} topics over {} epochs", acked.len(), quorum.epochs.epochs_seen());
+    quorum.finish()
+}
+
+/// From one of ours to the other, to Kafka's, and not back: Kafka's controller has no such request.
+#[test]
+fn leadership_goes_to_whom_it_was_asked_for() -> Outcome<()> {
+    let mut quorum =
+        Quorum::builder("transfer").voter(OURS).voter(OURS).voter(JAVA).dynamic().start()?;
+    let (java, one, other) = (3003, 3001, 3002);
+    let addresses = quorum.addresses();
+    let controllers: Vec<String> = addresses.values().cloned().collect();
+    let (leader, _) = quorum.await_leader()?;
+    let brokers = FollowingBrokers::start(&addresses[&leader], &controllers, quorum.cluster_id, 1)?;
+    let creates = Creates::start("transfer", controllers, Duration::from_secs(5));
+    creates.await_more(5)?;
+    let bootstrap = quorum.bootstrap();
+    let line = |to: i32| {
+        ["quorum", "--bootstrap", &bootstrap, "transfer-leader", &to.to_string()].map(str::to_owned)
+    };
+    if leader == java {
+        // Only a leader of ours takes the request.
+        quorum.controller(java).stop(STOP_DEADLINE)?;
+        quorum.await_leader_where("one of ours leads", |id, _| id != java)?;
+        quorum.controller(java).start()?;
+        quorum.await_caught_up(&[one, other, java])?;
+    }
+    for to in [one, other, one, java] {
+        let words = line(to);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        quorum.quorate(&words)?.ok()?.says(&format!("{to}"))?;
+        let (leader, _) = quorum.await_leader_where("a leader is told", |_, _| true)?;
+        ensure!(leader == to, "{leader} leads, not {to}");
+        creates.await_more(5)?;
+    }
+    // Kafka's controller closes the connection over a request that it does not know, and says so.
+    quorum.allowed_errors = vec!["Closing socket for", "Exception while processing request from"];
+    let words = line(one);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    quorum.quorate(&words)?.refused_with("it is not Quorate")?;
+    quorum
+        .quorate(&["quorum", "-b", &bootstrap, "transfer-leader", "9"])?
+        .refused_with("voters")?;
+    let acked = creates.stop();
+    drop(brokers);
+    each_exactly_once(&acked, &quorum.compare_logs()?)?;
+    println!("transfer: {} topics over {} epochs", acked.len(), quorum.epochs.epochs_seen());
     quorum.finish()
 }
 

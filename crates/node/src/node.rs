@@ -555,6 +555,7 @@ fn is_rafts(request: &AnyRequest) -> bool {
             | R::AddRaftVoter(_)
             | R::RemoveRaftVoter(_)
             | R::UpdateRaftVoter(_)
+            | R::TransferLeadership(_)
     )
 }
 

@@ -15,7 +15,74 @@ use quorate_protocol::messages::{
 use quorate_protocol::{AnyResponse, ErrorCode};
 use std::time::Duration;
 
+/// Takes in a request whose shape BeginQuorumEpoch and EndQuorumEpoch share, and answers it.
+macro_rules! epoch_request_handler {
+    ($name:ident, $judge:ident, $api:ident, $request:ident, $response:ident, $parts:ident) => {
+        pub(crate) fn $name(
+            &mut self,
+            cx: &mut Cx,
+            token: Token,
+            listener: &str,
+            version: i16,
+            request: &$request,
+        ) {
+            let refuse = |error: ErrorCode| {
+                let error_code = error.code();
+                AnyResponse::$api($response { error_code, ..Default::default() })
+            };
+            if !self.is_our_cluster(request.cluster_id.as_ref()) {
+                return respond(cx, token, refuse(ErrorCode::InconsistentClusterId));
+            }
+            let partition = match request.topics.as_slice() {
+                [topic] if topic.topic_name == TOPIC => match topic.partitions.as_slice() {
+                    [partition] if partition.partition_index == 0 => partition,
+                    _ => return respond(cx, token, refuse(ErrorCode::InvalidRequest)),
+                },
+                _ => return respond(cx, token, refuse(ErrorCode::InvalidRequest)),
+            };
+            let error = self.$judge(cx, request, partition);
+            let leader = self.leader_for(listener);
+            let endpoints = leader.endpoint.filter(|_| version >= 1).map(|(host, port)| {
+                $parts::NodeEndpoint { node_id: leader.id, host, port, ..Default::default() }
+            });
+            let response = $response {
+                topics: vec![$parts::TopicData {
+                    topic_name: TOPIC.into(),
+                    partitions: vec![$parts::PartitionData {
+                        partition_index: 0,
+                        error_code: error.unwrap_or(ErrorCode::None).code(),
+                        leader_id: leader.id,
+                        leader_epoch: leader.epoch,
+                        ..Default::default()
+                    }],
+                    ..Default::default()
+                }],
+                node_endpoints: endpoints.into_iter().collect(),
+                ..Default::default()
+            };
+            respond(cx, token, AnyResponse::$api(response));
+        }
+    };
+}
+
 impl Raft {
+    epoch_request_handler!(
+        handle_begin_epoch,
+        judge_begin_epoch,
+        BeginQuorumEpoch,
+        BeginQuorumEpochRequest,
+        BeginQuorumEpochResponse,
+        begin_response
+    );
+    epoch_request_handler!(
+        handle_end_epoch,
+        judge_end_epoch,
+        EndQuorumEpoch,
+        EndQuorumEpochRequest,
+        EndQuorumEpochResponse,
+        end_response
+    );
+
     pub(crate) fn begin_epoch_request(&self, voter: NodeId) -> PeerRequest {
         let directory = self.voters().get(voter).and_then(|v| v.key.directory_id);
         let endpoints = self.config.listeners.iter().map(|e| begin_request::LeaderEndpoint {
@@ -41,53 +108,6 @@ impl Raft {
             leader_endpoints: endpoints.collect(),
             ..Default::default()
         })
-    }
-
-    pub(crate) fn handle_begin_epoch(
-        &mut self,
-        cx: &mut Cx,
-        token: Token,
-        listener: &str,
-        version: i16,
-        request: &BeginQuorumEpochRequest,
-    ) {
-        let whole = |error: ErrorCode| {
-            AnyResponse::BeginQuorumEpoch(BeginQuorumEpochResponse {
-                error_code: error.code(),
-                ..Default::default()
-            })
-        };
-        if !self.is_our_cluster(request.cluster_id.as_ref()) {
-            return respond(cx, token, whole(ErrorCode::InconsistentClusterId));
-        }
-        let partition = match request.topics.as_slice() {
-            [topic] if topic.topic_name == TOPIC => match topic.partitions.as_slice() {
-                [partition] if partition.partition_index == 0 => partition,
-                _ => return respond(cx, token, whole(ErrorCode::InvalidRequest)),
-            },
-            _ => return respond(cx, token, whole(ErrorCode::InvalidRequest)),
-        };
-        let error = self.judge_begin_epoch(cx, request, partition);
-        let leader = self.leader_for(listener);
-        let endpoints = leader.endpoint.filter(|_| version >= 1).map(|(host, port)| {
-            begin_response::NodeEndpoint { node_id: leader.id, host, port, ..Default::default() }
-        });
-        let response = BeginQuorumEpochResponse {
-            topics: vec![begin_response::TopicData {
-                topic_name: TOPIC.into(),
-                partitions: vec![begin_response::PartitionData {
-                    partition_index: 0,
-                    error_code: error.unwrap_or(ErrorCode::None).code(),
-                    leader_id: leader.id,
-                    leader_epoch: leader.epoch,
-                    ..Default::default()
-                }],
-                ..Default::default()
-            }],
-            node_endpoints: endpoints.into_iter().collect(),
-            ..Default::default()
-        };
-        respond(cx, token, AnyResponse::BeginQuorumEpoch(response));
     }
 
     fn judge_begin_epoch(
@@ -233,53 +253,6 @@ impl Raft {
             leader_endpoints: endpoints.collect(),
             ..Default::default()
         })
-    }
-
-    pub(crate) fn handle_end_epoch(
-        &mut self,
-        cx: &mut Cx,
-        token: Token,
-        listener: &str,
-        version: i16,
-        request: &EndQuorumEpochRequest,
-    ) {
-        let whole = |error: ErrorCode| {
-            AnyResponse::EndQuorumEpoch(EndQuorumEpochResponse {
-                error_code: error.code(),
-                ..Default::default()
-            })
-        };
-        if !self.is_our_cluster(request.cluster_id.as_ref()) {
-            return respond(cx, token, whole(ErrorCode::InconsistentClusterId));
-        }
-        let partition = match request.topics.as_slice() {
-            [topic] if topic.topic_name == TOPIC => match topic.partitions.as_slice() {
-                [partition] if partition.partition_index == 0 => partition,
-                _ => return respond(cx, token, whole(ErrorCode::InvalidRequest)),
-            },
-            _ => return respond(cx, token, whole(ErrorCode::InvalidRequest)),
-        };
-        let error = self.judge_end_epoch(cx, request, partition);
-        let leader = self.leader_for(listener);
-        let endpoints = leader.endpoint.filter(|_| version >= 1).map(|(host, port)| {
-            end_response::NodeEndpoint { node_id: leader.id, host, port, ..Default::default() }
-        });
-        let response = EndQuorumEpochResponse {
-            topics: vec![end_response::TopicData {
-                topic_name: TOPIC.into(),
-                partitions: vec![end_response::PartitionData {
-                    partition_index: 0,
-                    error_code: error.unwrap_or(ErrorCode::None).code(),
-                    leader_id: leader.id,
-                    leader_epoch: leader.epoch,
-                    ..Default::default()
-                }],
-                ..Default::default()
-            }],
-            node_endpoints: endpoints.into_iter().collect(),
-            ..Default::default()
-        };
-        respond(cx, token, AnyResponse::EndQuorumEpoch(response));
     }
 
     fn judge_end_epoch(

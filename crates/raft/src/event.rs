@@ -5,8 +5,8 @@ use quorate_protocol::messages::{
     BeginQuorumEpochRequest, BeginQuorumEpochResponse, DescribeQuorumRequest,
     DescribeQuorumResponse, EndQuorumEpochRequest, EndQuorumEpochResponse, FetchRequest,
     FetchResponse, FetchSnapshotRequest, FetchSnapshotResponse, RemoveRaftVoterRequest,
-    RemoveRaftVoterResponse, UpdateRaftVoterRequest, UpdateRaftVoterResponse, VoteRequest,
-    VoteResponse,
+    RemoveRaftVoterResponse, TransferLeadershipRequest, TransferLeadershipResponse,
+    UpdateRaftVoterRequest, UpdateRaftVoterResponse, VoteRequest, VoteResponse,
 };
 use quorate_protocol::{AnyRequest, AnyResponse, ApiKey};
 
@@ -149,6 +149,8 @@ pub enum PeerRequest {
     AddRaftVoter(AddRaftVoterRequest),
     RemoveRaftVoter(RemoveRaftVoterRequest),
     UpdateRaftVoter(UpdateRaftVoterRequest),
+    /// Only received, and no request of Kafka's.
+    TransferLeadership(TransferLeadershipRequest),
     /// Only sent, never received: asks a new voter for its kraft.version range.
     ApiVersions(ApiVersionsRequest),
 }
@@ -166,6 +168,7 @@ pub enum PeerResponse {
     AddRaftVoter(AddRaftVoterResponse),
     RemoveRaftVoter(RemoveRaftVoterResponse),
     UpdateRaftVoter(UpdateRaftVoterResponse),
+    TransferLeadership(TransferLeadershipResponse),
     ApiVersions(ApiVersionsResponse),
 }
 
@@ -229,6 +232,7 @@ between_any!(
     DescribeQuorum,
     AddRaftVoter,
     RemoveRaftVoter,
-    UpdateRaftVoter;
+    UpdateRaftVoter,
+    TransferLeadership;
     only sent: ApiVersions
 );

@@ -6,6 +6,7 @@ use crate::peers::Purpose;
 use crate::quorum::majority_offset;
 use crate::raft::{Cx, Raft};
 use crate::role::RoleState;
+use crate::transfer::Handover;
 use crate::voter_change::VoterChange;
 use crate::voter_set::BOOTSTRAP_OFFSET;
 use crate::{Action, LogBatch, Voter, VoterSet};
@@ -41,15 +42,6 @@ pub(crate) struct LeaderState {
     pub change: Option<VoterChange>,
     /// The voter that is to lead, once it has caught up.
     pub handover: Option<Handover>,
-}
-
-/// A transfer of leadership that waits for its successor (Raft thesis §3.10).
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Handover {
-    to: NodeId,
-    /// The log's end when it was asked for: the least that the successor must have.
-    end: Offset,
-    deadline: Time,
 }
 
 /// How far another replica is.
@@ -394,49 +386,6 @@ impl Raft {
         voters.iter().map(|p| p.key).collect()
     }
 
-    /// An administrator's wish: hand over to that voter, as soon as it has caught up.
-    pub(crate) fn transfer_leader(&mut self, cx: &mut Cx, to: Option<NodeId>) {
-        let Some(to) = to else {
-            return self.hand_over(cx, None);
-        };
-        let deadline = cx.now.time + self.config.request_timeout;
-        let end = self.log.end().offset;
-        let RoleState::Leader(state) = &mut self.role else {
-            return;
-        };
-        if state.voters.contains_key(&to) {
-            state.handover = Some(Handover { to, end, deadline });
-        } else if to != self.config.node_id {
-            let voters = self.voters().ids();
-            self.warn(
-                cx,
-                format!("leadership stays here: {to} is not one of the voters {voters:?}"),
-            );
-        }
-    }
-
-    /// Hands over at once if the successor has the whole log. Under a steady stream of appends it is
-    /// always a little behind: when the wait is over, what there was at the beginning is enough.
-    fn poll_handover(&mut self, cx: &mut Cx) {
-        let RoleState::Leader(state) = &mut self.role else {
-            return;
-        };
-        let Some(handover) = state.handover else { return };
-        let end = state.voters.get(&handover.to).and_then(|p| p.end).unwrap_or(0);
-        let over = cx.now.time >= handover.deadline;
-        if end >= self.log.end().offset || (over && end >= handover.end) {
-            self.hand_over(cx, Some(handover.to));
-        } else if over {
-            state.handover = None;
-            let (to, want) = (handover.to, handover.end);
-            let text = format!(
-                "leadership stays here: voter {to} has not caught up in time; its log ends at \
-                 {end}, and {want} is needed"
-            );
-            self.warn(cx, text);
-        }
-    }
-
     /// Resigns and names successors.
     pub(crate) fn hand_over(&mut self, cx: &mut Cx, to: Option<NodeId>) {
         let successors = self.successors(to);
@@ -463,6 +412,7 @@ impl Raft {
         };
         if !waiting || cx.now.time >= deadline {
             self.answer_all_parked_not_leader(cx);
+            self.transfer_interrupted(cx, "this controller ends");
             self.shut_down = true;
             cx.push(Action::ShutdownComplete);
         }

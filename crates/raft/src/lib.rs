@@ -23,6 +23,7 @@ mod raft;
 mod recovery;
 mod role;
 mod snapshot;
+mod transfer;
 mod transitions;
 mod view;
 mod vote;

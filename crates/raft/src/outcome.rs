@@ -105,6 +105,7 @@ fn error_of(response: &PeerResponse) -> i16 {
         PeerResponse::AddRaftVoter(r) => r.error_code,
         PeerResponse::RemoveRaftVoter(r) => r.error_code,
         PeerResponse::UpdateRaftVoter(r) => r.error_code,
+        PeerResponse::TransferLeadership(r) => r.error_code,
         PeerResponse::ApiVersions(r) => r.error_code,
     }
 }

@@ -44,6 +44,8 @@ pub struct Raft {
     pub(crate) discovery_turn: usize,
     /// The snapshot that the driver is putting in the log's place.
     pub(crate) installing: Option<OffsetAndEpoch>,
+    /// Who waits for the outcome of a transfer of leadership.
+    pub(crate) transfer: Option<crate::transfer::TransferRequest>,
     /// Set by `Event::Shutdown`: when to give up waiting for the others.
     pub(crate) shutdown_deadline: Option<Time>,
     pub(crate) shut_down: bool,
@@ -112,6 +114,7 @@ impl Raft {
             calm_until: now.time,
             discovery_turn: 0,
             installing: None,
+            transfer: None,
             shutdown_deadline: None,
             shut_down: false,
             was_voter: false,
@@ -139,7 +142,10 @@ impl Raft {
             Event::Request { token, listener, api_version, client_host: _, request } => {
                 self.handle_request(&mut cx, token, listener, api_version, request);
             }
-            Event::RequestCancelled { token } => self.cancel(token),
+            Event::RequestCancelled { token } => {
+                self.cancel(token);
+                self.cancel_transfer_request(token);
+            }
             Event::Response { rpc, result } => self.handle_outcome(&mut cx, rpc, result),
             Event::Append { batch } => self.append_as_leader(&mut cx, batch),
             Event::Persisted { end } => {
@@ -195,7 +201,8 @@ impl Raft {
         let parked = self.parked.values().map(|p| (p.deadline, "answer a parked fetch")).min();
         let peers = self.peers.next_timeout().map(|at| (at, "call a peer again"));
         let shutdown = self.shutdown_deadline.map(|at| (at, "end without the others' answers"));
-        [role, parked, peers, shutdown, self.recovery_timeout()].into_iter().flatten().min()
+        let (recovery, transfer) = (self.recovery_timeout(), self.transfer_timeout());
+        [role, parked, peers, shutdown, recovery, transfer].into_iter().flatten().min()
     }
 
     fn handle_request(
@@ -224,6 +231,7 @@ impl Raft {
             PeerRequest::UpdateRaftVoter(r) => {
                 self.handle_update_voter(cx, token, &listener, &r);
             }
+            PeerRequest::TransferLeadership(r) => self.handle_transfer(cx, token, &r),
             PeerRequest::ApiVersions(_) => {
                 panic!("ApiVersions requests are answered by the node, not by raft")
             }
@@ -247,6 +255,7 @@ impl Raft {
             RoleState::Leader(_) => self.poll_leader(cx),
             RoleState::Resigned(_) => self.poll_resigned(cx),
         }
+        self.poll_transfer(cx);
         self.poll_shutdown(cx);
     }
 

@@ -6,7 +6,9 @@ mod support;
 use quorate_base::{NodeId, Time};
 use quorate_protocol::AnyResponse;
 use quorate_protocol::ErrorCode;
-use quorate_protocol::messages::{DescribeQuorumRequest, describe_quorum_request};
+use quorate_protocol::messages::{
+    DescribeQuorumRequest, TransferLeadershipRequest, describe_quorum_request,
+};
 use quorate_raft::{Event, PeerRequest, Token};
 use std::fmt::Write;
 use std::time::Duration;
@@ -155,6 +157,17 @@ impl Script {
                 let leader = self.node("leader");
                 self.world.step(leader, Event::TransferLeader { to });
             }
+            "ask-transfer" => {
+                let (at, to) = (self.node(rest[0]), self.node(rest[1]));
+                let timeout_ms = rest[2].parse().expect("milliseconds");
+                let request = TransferLeadershipRequest {
+                    timeout_ms,
+                    successor_id: to,
+                    ..Default::default()
+                };
+                let number = self.world.request(at, 0, PeerRequest::TransferLeadership(request));
+                self.open.push((line.to_owned(), number));
+            }
             "down" => {
                 let (at, node) = (self.node(rest[0]), self.node(rest[1]));
                 self.world.step(at, Event::PeerDown { node });
@@ -241,6 +254,11 @@ impl Script {
                 None => return true,
                 Some(AnyResponse::AddRaftVoter(r)) => (r.error_code, r.error_message),
                 Some(AnyResponse::RemoveRaftVoter(r)) => (r.error_code, r.error_message),
+                Some(AnyResponse::TransferLeadership(r)) => {
+                    let text = format!("leader {} epoch {}", r.leader_id, r.leader_epoch);
+                    let why = r.error_message.map_or(String::new(), |why| format!("; {why}"));
+                    (r.error_code, Some(format!("{text}{why}").as_str().into()))
+                }
                 Some(other) => panic!("{other:?}"),
             };
             let name = ErrorCode::from_code(code).map_or("?", |e| e.name());

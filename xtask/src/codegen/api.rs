@@ -1,7 +1,7 @@
 //! The tables over all messages: API keys, any request or response, any record, the catalogue.
 
 use super::{errors, names};
-use crate::schema::{Kind, MessageDef, api_name};
+use crate::schema::{Kind, MessageDef, PRIVATE, api_name};
 use std::fmt::Write as _;
 
 /// `ApiKey`, `AnyRequest`, `AnyResponse`.
@@ -50,7 +50,7 @@ pub fn apis(messages: &[MessageDef]) -> Result<String, String> {
             "    ApiInfo {{ key: ApiKey::{name}, name: \"{name}\", min: {}, max: {max}, flexible_from: {}, controller: {}, broker: {} }},",
             request.versions.lo,
             if flexible == i16::MAX { "i16::MAX".to_string() } else { flexible.to_string() },
-            on("controller"),
+            on("controller") || on(PRIVATE),
             on("broker")
         );
     }

@@ -3,6 +3,7 @@
 mod change;
 pub(crate) mod leader;
 mod show;
+mod transfer;
 
 use crate::args::{Opt, Parsed, flag, option};
 use crate::failure::Failure;
@@ -18,9 +19,11 @@ usage: quorate quorum --bootstrap HOST:PORT[,HOST:PORT]... COMMAND ...
   add-controller --id N --directory-id D --endpoint NAME://HOST:PORT ...
                                       the same from elsewhere than its host
   remove-controller --id N --directory-id D
+  transfer-leader ID                  voter ID leads, as soon as it has caught up; the leader
+                                      until then must be Quorate, ID may be Kafka's
 
-HOST:PORT are controllers; one that answers is enough. add-controller and remove-controller take
---dry-run. All commands work with Kafka's controllers too.
+HOST:PORT are controllers; one that answers is enough. The commands that change something take
+--dry-run. All but transfer-leader work with Kafka's controllers too.
 
   -b, --bootstrap LIST   controllers to ask
   -c, --config FILE      properties file of the node to add
@@ -62,6 +65,9 @@ pub fn run(args: &[String]) -> Result<(), Failure> {
         ("replication", []) => show::replication(&parsed),
         ("add-controller", []) => change::add(&parsed),
         ("remove-controller", []) => change::remove(&parsed),
+        ("transfer-leader", [id]) => transfer::transfer(&parsed, id),
+        ("transfer-leader", []) => Err(wrong("transfer-leader needs the id of a voter")),
+        ("transfer-leader", [_, extra, ..]) => Err(wrong(format!("unexpected argument {extra}"))),
         ("status" | "replication" | "add-controller" | "remove-controller", [.., extra]) => {
             Err(wrong(format!("unexpected argument {extra}")))
         }

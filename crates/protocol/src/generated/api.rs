@@ -189,6 +189,8 @@ pub enum ApiKey {
     StreamsGroupTopologyDescriptionUpdate = 93,
     /// API 94.
     UnregisterController = 94,
+    /// API 20480.
+    TransferLeadership = 20480,
 }
 
 /// What is known of one API.
@@ -297,6 +299,7 @@ pub(crate) static APIS: &[ApiInfo] = &[
     ApiInfo { key: ApiKey::DeleteShareGroupOffsets, name: "DeleteShareGroupOffsets", min: 0, max: 0, flexible_from: 0, controller: false, broker: true },
     ApiInfo { key: ApiKey::StreamsGroupTopologyDescriptionUpdate, name: "StreamsGroupTopologyDescriptionUpdate", min: 0, max: 0, flexible_from: 0, controller: false, broker: true },
     ApiInfo { key: ApiKey::UnregisterController, name: "UnregisterController", min: 0, max: 0, flexible_from: 0, controller: true, broker: true },
+    ApiInfo { key: ApiKey::TransferLeadership, name: "TransferLeadership", min: 0, max: 0, flexible_from: 0, controller: true, broker: false },
 ];
 
 /// What a controller advertises: API, oldest and newest version, by ascending key.
@@ -531,6 +534,8 @@ pub enum AnyRequest {
     StreamsGroupTopologyDescriptionUpdate(StreamsGroupTopologyDescriptionUpdateRequest),
     /// `UnregisterControllerRequest`.
     UnregisterController(UnregisterControllerRequest),
+    /// `TransferLeadershipRequest`.
+    TransferLeadership(TransferLeadershipRequest),
 }
 
 impl AnyRequest {
@@ -628,6 +633,7 @@ impl AnyRequest {
             ApiKey::DeleteShareGroupOffsets => Self::DeleteShareGroupOffsets(decode_exact(body, version)?),
             ApiKey::StreamsGroupTopologyDescriptionUpdate => Self::StreamsGroupTopologyDescriptionUpdate(decode_exact(body, version)?),
             ApiKey::UnregisterController => Self::UnregisterController(decode_exact(body, version)?),
+            ApiKey::TransferLeadership => Self::TransferLeadership(decode_exact(body, version)?),
         })
     }
 
@@ -725,6 +731,7 @@ impl AnyRequest {
             Self::DeleteShareGroupOffsets(_) => ApiKey::DeleteShareGroupOffsets,
             Self::StreamsGroupTopologyDescriptionUpdate(_) => ApiKey::StreamsGroupTopologyDescriptionUpdate,
             Self::UnregisterController(_) => ApiKey::UnregisterController,
+            Self::TransferLeadership(_) => ApiKey::TransferLeadership,
         }
     }
 
@@ -822,6 +829,7 @@ impl AnyRequest {
             Self::DeleteShareGroupOffsets(x) => x.encode(w, version),
             Self::StreamsGroupTopologyDescriptionUpdate(x) => x.encode(w, version),
             Self::UnregisterController(x) => x.encode(w, version),
+            Self::TransferLeadership(x) => x.encode(w, version),
         }
     }
 
@@ -1379,6 +1387,12 @@ impl From<UnregisterControllerRequest> for AnyRequest {
     }
 }
 
+impl From<TransferLeadershipRequest> for AnyRequest {
+    fn from(x: TransferLeadershipRequest) -> Self {
+        Self::TransferLeadership(x)
+    }
+}
+
 /// A response of any API.
 #[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug, PartialEq)]
@@ -1565,6 +1579,8 @@ pub enum AnyResponse {
     StreamsGroupTopologyDescriptionUpdate(StreamsGroupTopologyDescriptionUpdateResponse),
     /// `UnregisterControllerResponse`.
     UnregisterController(UnregisterControllerResponse),
+    /// `TransferLeadershipResponse`.
+    TransferLeadership(TransferLeadershipResponse),
 }
 
 impl AnyResponse {
@@ -1662,6 +1678,7 @@ impl AnyResponse {
             ApiKey::DeleteShareGroupOffsets => Self::DeleteShareGroupOffsets(decode_exact(body, version)?),
             ApiKey::StreamsGroupTopologyDescriptionUpdate => Self::StreamsGroupTopologyDescriptionUpdate(decode_exact(body, version)?),
             ApiKey::UnregisterController => Self::UnregisterController(decode_exact(body, version)?),
+            ApiKey::TransferLeadership => Self::TransferLeadership(decode_exact(body, version)?),
         })
     }
 
@@ -1759,6 +1776,7 @@ impl AnyResponse {
             Self::DeleteShareGroupOffsets(_) => ApiKey::DeleteShareGroupOffsets,
             Self::StreamsGroupTopologyDescriptionUpdate(_) => ApiKey::StreamsGroupTopologyDescriptionUpdate,
             Self::UnregisterController(_) => ApiKey::UnregisterController,
+            Self::TransferLeadership(_) => ApiKey::TransferLeadership,
         }
     }
 
@@ -1856,6 +1874,7 @@ impl AnyResponse {
             Self::DeleteShareGroupOffsets(x) => x.encode(w, version),
             Self::StreamsGroupTopologyDescriptionUpdate(x) => x.encode(w, version),
             Self::UnregisterController(x) => x.encode(w, version),
+            Self::TransferLeadership(x) => x.encode(w, version),
         }
     }
 
@@ -1961,6 +1980,7 @@ impl AnyResponse {
             Self::DeleteShareGroupOffsets(x) => x.error_codes(&mut out),
             Self::StreamsGroupTopologyDescriptionUpdate(x) => x.error_codes(&mut out),
             Self::UnregisterController(x) => x.error_codes(&mut out),
+            Self::TransferLeadership(x) => x.error_codes(&mut out),
         }
         out
     }
@@ -2509,5 +2529,11 @@ impl From<StreamsGroupTopologyDescriptionUpdateResponse> for AnyResponse {
 impl From<UnregisterControllerResponse> for AnyResponse {
     fn from(x: UnregisterControllerResponse) -> Self {
         Self::UnregisterController(x)
+    }
+}
+
+impl From<TransferLeadershipResponse> for AnyResponse {
+    fn from(x: TransferLeadershipResponse) -> Self {
+        Self::TransferLeadership(x)
     }
 }

@@ -207,6 +207,8 @@ pub static MESSAGES: &[MessageInfo] = &[
     info::<SyncGroupRequest>(),
     info::<SyncGroupResponse>(),
     info::<TopicRecord>(),
+    info::<TransferLeadershipRequest>(),
+    info::<TransferLeadershipResponse>(),
     info::<TxnOffsetCommitRequest>(),
     info::<TxnOffsetCommitResponse>(),
     info::<UnfenceBrokerRecord>(),

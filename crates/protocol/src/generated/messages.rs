@@ -178,6 +178,8 @@ pub mod streams_group_topology_description_update_request;
 pub mod streams_group_topology_description_update_response;
 pub mod sync_group_request;
 pub mod sync_group_response;
+pub mod transfer_leadership_request;
+pub mod transfer_leadership_response;
 pub mod txn_offset_commit_request;
 pub mod txn_offset_commit_response;
 pub mod unregister_broker_request;
@@ -375,6 +377,8 @@ pub use streams_group_topology_description_update_request::StreamsGroupTopologyD
 pub use streams_group_topology_description_update_response::StreamsGroupTopologyDescriptionUpdateResponse;
 pub use sync_group_request::SyncGroupRequest;
 pub use sync_group_response::SyncGroupResponse;
+pub use transfer_leadership_request::TransferLeadershipRequest;
+pub use transfer_leadership_response::TransferLeadershipResponse;
 pub use txn_offset_commit_request::TxnOffsetCommitRequest;
 pub use txn_offset_commit_response::TxnOffsetCommitResponse;
 pub use unregister_broker_request::UnregisterBrokerRequest;
