@@ -299,6 +299,9 @@ fn results_by_feature_are_for_old_versions_only() {
 fn kraft_version_is_rafts_to_write() {
     let mut world = World::active(30);
     world.raft.kraft_version = 0;
+    // "Downgrade to release X" names every feature, also those that are where they should be.
+    assert_eq!(ask(&mut world, update("kraft.version", 0, SAFE)).error_code, 0);
+    assert_eq!(world.written(), [] as [&str; 0]);
     let token = world.send(AnyRequest::UpdateFeatures(update("kraft.version", 1, UPGRADE)));
     assert_eq!(world.upgrades, [(token, 1, false)]);
     assert!(world.answers.is_empty(), "raft has the word");

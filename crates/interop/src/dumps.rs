@@ -28,7 +28,8 @@ impl Quorum {
         let mut known: BTreeMap<(&str, i64), Shown> = BTreeMap::new();
         for id in voters {
             let dir = self.controllers[id].dir().join("__cluster_metadata-0");
-            let files = segments(&dir)?;
+            // Copies: retention may take a segment while a JVM starts.
+            let files = copied_segments(&dir, &self.path().join(format!("dumped-{id}")))?;
             let args = ["--cluster-metadata-decoder", "--files", &files.join(",")];
             let javas = self.tool(version, Tool::DumpLog, &args)?.ok()?;
             let args: Vec<&str> =
@@ -63,13 +64,22 @@ impl Quorum {
     }
 }
 
-fn segments(dir: &Path) -> Outcome<Vec<String>> {
-    let entries = std::fs::read_dir(dir).map_err(|e| Failure(format!("{}: {e}", dir.display())))?;
-    let mut files: Vec<String> = entries
-        .flatten()
-        .map(|entry| entry.path().display().to_string())
-        .filter(|path| path.ends_with(".log"))
-        .collect();
+fn copied_segments(dir: &Path, to: &Path) -> Outcome<Vec<String>> {
+    let fault = |at: &Path, e: std::io::Error| Failure(format!("{}: {e}", at.display()));
+    std::fs::create_dir_all(to).map_err(|e| fault(to, e))?;
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(|e| fault(dir, e))?.flatten() {
+        let (segment, copy) = (entry.path(), to.join(entry.file_name()));
+        if segment.extension().is_none_or(|extension| extension != "log") {
+            continue;
+        }
+        match std::fs::copy(&segment, &copy) {
+            Ok(_) => files.push(copy.display().to_string()),
+            // Taken since it was listed.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => return Err(fault(&segment, e)),
+        }
+    }
     files.sort();
     ensure!(!files.is_empty(), "{} holds no segment", dir.display());
     Ok(files)

@@ -34,11 +34,14 @@ fn drill(name: &str, voters: [Controller; 3], rounds: usize) -> Outcome<()> {
         .property("internal.metadata.log.segment.bytes", "10000")
         // One answer must fit into a segment: Kafka's raft thread ends if it does not.
         .property("controller.quorum.fetch.max.bytes", "8000")
+        // So must the batch that moves all of a lost broker's partitions: none is lost here.
+        .property("broker.session.timeout.ms", "600000")
         .property("metadata.max.retention.bytes", "30000");
     for voter in voters {
         builder = builder.voter(voter);
     }
     let mut quorum = builder.start()?;
+    quorum.allowed_errors.push("Overriding internal.metadata.log.segment.bytes is only supported");
     let ids: Vec<i32> = quorum.controllers.keys().copied().collect();
     let late = ids[2];
     let (leader, _) = quorum.await_leader()?;

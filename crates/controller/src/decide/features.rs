@@ -129,7 +129,9 @@ fn apply_all(env: &Env<'_>, draft: &mut Draft, updates: &[Update]) -> Result<Opt
         match Feature::from_name(&update.feature) {
             Some(Feature::MetadataVersion) => check_metadata_version(draft.image(), update)?,
             Some(Feature::KRaftVersion) => {
-                if update.upgrade_type != UpgradeType::Upgrade {
+                // To stay where it is is no downgrade: "to that release" names every feature.
+                let stays = update.level == env.raft.kraft_version;
+                if update.upgrade_type != UpgradeType::Upgrade && !stays {
                     return Err(update.invalid("Can't downgrade the version of this feature."));
                 }
                 if update.level > env.raft.kraft_version {
