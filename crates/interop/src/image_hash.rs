@@ -18,7 +18,7 @@ pub struct ImageHash {
 impl ImageHash {
     /// Asks the node whose `quorate.http.listener` that is.
     pub fn ask(address: &str) -> Outcome<ImageHash> {
-        let body = get(address, "/status?hash=1")?;
+        let body = http_get(address, "/status?hash=1")?;
         let (_, hash) = body
             .split_once("\"image_hash\"")
             .ok_or_else(|| Failure(format!("{address} shows no image hash: {body}")))?;
@@ -36,7 +36,7 @@ impl ImageHash {
 }
 
 /// One request over HTTP/1.1; the body of the answer.
-fn get(address: &str, path: &str) -> Outcome<String> {
+pub fn http_get(address: &str, path: &str) -> Outcome<String> {
     let fault = |e: std::io::Error| Failure(format!("http://{address}{path}: {e}"));
     let to: SocketAddr = address.parse().map_err(|e| Failure(format!("{address}: {e}")))?;
     let timeout = Some(Duration::from_secs(10));

@@ -34,7 +34,7 @@ mod workdir;
 pub use binary::quorate_binary;
 pub use cluster::{Cluster, ClusterBuilder, Controller, STOP_DEADLINE};
 pub use failure::{Failure, Outcome};
-pub use image_hash::ImageHash;
+pub use image_hash::{ImageHash, http_get};
 pub use kafka::{KafkaVersion, Tool};
 pub use leader_loss::{Loss, Losses, drill_rounds};
 pub use ledger::Ledger;

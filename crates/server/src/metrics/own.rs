@@ -1,7 +1,9 @@
 //! What Quorate shows beyond Kafka's metrics; the same in each dialect.
 
 use super::sample::Sample;
-use super::table::{Metric, Row, Shape, Values, count, maybe, maybe_of_view, number, of_view};
+use super::table::{
+    Metric, Row, Shape, Values, count, idle_ratio, maybe, maybe_of_view, number, of_view,
+};
 use super::text::Kind;
 use crate::http::health::Standby;
 use crate::telemetry::{EventKind, Histogram};
@@ -52,6 +54,21 @@ fn by_voter(s: &Sample, read: impl Fn(&Standby) -> Option<f64>) -> Values {
     Values::Numbers(rows)
 }
 
+fn of_role(s: &Sample) -> Values {
+    let role = s.view.as_ref().map_or("unattached", |it| it.node.status.role);
+    Values::Numbers(vec![(vec![("role", role.to_owned())], 1.0)])
+}
+
+fn brokers(s: &Sample) -> Values {
+    let states = [
+        ("active", s.brokers.active),
+        ("fenced", s.brokers.fenced),
+        ("in_controlled_shutdown", s.brokers.in_controlled_shutdown),
+    ];
+    let row = |(state, count): (&str, usize)| (vec![("state", state.to_owned())], count as f64);
+    Values::Numbers(states.into_iter().map(row).collect())
+}
+
 fn yes(flag: bool) -> f64 {
     f64::from(u8::from(flag))
 }
@@ -80,6 +97,14 @@ pub static METRICS: &[Metric] = &[
     row("quorate_connections_ended_total", Counter, "Connections ended, by reason.", |s| by_label("reason", s.telemetry.connections.ended.get())),
     row("quorate_parser_errors_total", Counter, "Connections closed because what came was no request that is served here, by what was wrong.", |s| by_label("kind", s.telemetry.connections.parser_errors.get())),
 
+    row("quorate_active", Gauge, "1 on the active controller, 0 elsewhere; the sum over the quorum must be 1.", |s| number(yes(s.is_active()))),
+    row("quorate_role", Gauge, "Always 1; this node's part in the quorum is a label.", of_role),
+    row("quorate_epoch", Gauge, "The epoch.", |s| of_view(s, |it| f64::from(it.node.status.epoch))),
+    row("quorate_high_watermark", Gauge, "All records below are committed, as far as this node knows.", |s| maybe_of_view(s, |it| it.node.status.high_watermark.map(|it| it as f64))),
+    row("quorate_log_end_offset", Gauge, "One past the last record of the local log.", |s| of_view(s, |it| it.node.status.log_end as f64)),
+    row("quorate_leader_changes_total", Counter, "Leaders that this node has seen to take over, itself included.", |s| number(s.telemetry.core.new_leaders.get() as f64)),
+    row("quorate_records_appended_total", Counter, "Records that this node appended as the leader.", |s| number(s.telemetry.core.appended_records.total() as f64)),
+    row("quorate_core_idle_ratio", Gauge, "Share of time that the core thread had nothing to do, over the last half to whole minute.", idle_ratio),
     row("quorate_quorum_voters", Gauge, "Voters.", |s| of_view(s, |it| it.node.quorum.voters.len() as f64)),
     row("quorate_quorum_voters_in_step", Gauge, "Voters that fetched and were caught up within the fetch timeout, the leader included; on the leader only.", |s| maybe(s.standbys.as_ref().map(|all| all.iter().filter(|it| it.in_step).count() as f64))),
     row("quorate_quorum_spare_voters", Gauge, "How many voters in step may fail before the quorum is lost: 0 means the next failure stops it, below 0 it is about to. On the leader only.", |s| maybe(s.spare_voters().map(|it| it as f64))),
@@ -95,6 +120,9 @@ pub static METRICS: &[Metric] = &[
     row("quorate_snapshot_age_seconds", Gauge, "Time since the newest snapshot was written or fetched.", |s| maybe(s.snapshot.map(|it| it.age_seconds))),
     row("quorate_snapshot_bytes", Gauge, "Size of the newest snapshot that this process wrote.", |s| maybe(Some(s.telemetry.core.last_snapshot().0 as f64).filter(|bytes| *bytes > 0.0))),
 
+    row("quorate_brokers", Gauge, "Registered brokers by what they are doing; one in a controlled shutdown counts as active, too.", brokers),
+    row("quorate_metadata_errors_total", Counter, "Records that could not be applied; the node stops at the first.", |s| number(s.telemetry.core.metadata_errors.get() as f64)),
+    row("quorate_unclean_elections_total", Counter, "Partitions that got a leader from outside their ISR and their eligible replicas, and may have lost data.", |s| number(s.telemetry.unclean_elections.get() as f64)),
     row("quorate_image_topics", Gauge, "Topics.", |s| count(s.image.topics.topic_count())),
     row("quorate_image_partitions", Gauge, "Partitions.", |s| count(s.image.topics.partition_count())),
     row("quorate_image_partitions_offline", Gauge, "Partitions without a leader.", |s| count(s.image.topics.count_without_leader())),

@@ -108,7 +108,7 @@ fn max_ms(s: &Sample, recent: &Recent) -> Values {
     number(recent.max(s.uptime).map_or(f64::NAN, |micros| micros as f64 / 1000.0))
 }
 
-fn idle_ratio(s: &Sample) -> Values {
+pub(super) fn idle_ratio(s: &Sample) -> Values {
     number((s.telemetry.core.idle_nanos.per_second(s.uptime) / 1e9).min(1.0))
 }
 
