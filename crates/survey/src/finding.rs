@@ -19,6 +19,11 @@ pub enum Severity {
 }
 
 impl Severity {
+    /// Whether it is the worst.
+    pub fn is_problem(self) -> bool {
+        self == Severity::Problem
+    }
+
     /// One word, as printed.
     pub fn name(self) -> &'static str {
         match self {

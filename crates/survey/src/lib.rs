@@ -1,14 +1,17 @@
 //! Looks at a metadata log from outside: in a directory that any Kafka from 3.3 on (or Quorate)
-//! left behind, or in a running quorum. Nothing that is looked at is changed.
+//! left behind, or in a running quorum. Nothing that is looked at is changed, but by
+//! [`recover::execute`].
 #![forbid(unsafe_code)]
 
 mod advice;
 mod companions;
+mod compare;
 mod files;
 mod finding;
 mod live;
 mod live_image;
 mod log;
+pub mod recover;
 mod report;
 mod snapshots;
 mod stream;
@@ -17,6 +20,7 @@ mod vote;
 mod voters;
 
 pub use advice::Text;
+pub use compare::{CompareError, Difference, Source, differences, load_pair};
 pub use finding::{BatchFile, Finding, Kind, Place, Severity};
 pub use live::{LiveError, LiveLog, LiveOptions, Step};
 pub use live_image::{LiveImage, Progress};
