@@ -2,10 +2,12 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod diff;
 mod dump;
 mod failure;
 mod fsck;
 mod quorum;
+mod recover;
 mod storage_tool;
 mod takeover;
 
@@ -23,6 +25,8 @@ usage: quorate COMMAND ...
   takeover COMMAND ...                               from Kafka's controllers to Quorate, and back
   dump FILE...                                       print .log and .checkpoint files
   fsck DIR...                                        check a node's directories, of any Kafka
+  diff A B                                           compare two metadata states
+  recover DIR...                                     go on after the majority is lost
 
 quorate COMMAND --help tells more; quorate --version tells the version.
 ";
@@ -54,6 +58,8 @@ fn run(args: &[String]) -> i32 {
         "takeover" => finish(takeover::run(rest)),
         "dump" => dump::run(rest),
         "fsck" => finish(fsck::run(rest)),
+        "diff" => finish(diff::run(rest)),
+        "recover" => finish(recover::run(rest)),
         "-h" | "--help" | "help" => {
             print!("{USAGE}");
             0
