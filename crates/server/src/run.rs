@@ -239,6 +239,7 @@ impl Server {
                 board.found_snapshot(id.offset, written_ms);
             }
             runtime.spawn(board.clone().follow_image());
+            runtime.spawn(board.clone().follow_leaders());
             runtime.spawn(board.clone().keep_hashing());
             let root = config.metadata_dir.clone();
             let metadata_dir = root.join(METADATA_DIR);

@@ -1,6 +1,7 @@
 //! What the HTTP listener can see. It reads channels and atomics; nothing here ever asks the core thread.
 
 use super::health::{self, Signs};
+use super::history::History;
 use crate::config::address::Listener;
 use crate::driver::clock::wall_ms;
 use crate::driver::core::Published;
@@ -52,6 +53,8 @@ pub struct Board {
     pub identity: Identity,
     /// What the process counts.
     pub telemetry: Arc<Telemetry>,
+    /// What happened lately.
+    pub history: History,
     dialects: Vec<Dialect>,
     views: watch::Receiver<Option<Arc<CoreView>>>,
     published: watch::Receiver<Published>,
@@ -94,6 +97,7 @@ impl Board {
         Board {
             identity,
             telemetry,
+            history: History::default(),
             dialects,
             views,
             published,
@@ -109,6 +113,11 @@ impl Board {
     /// Both clocks.
     pub fn now(&self) -> Now {
         self.telemetry.clock.now()
+    }
+
+    /// The committed metadata.
+    pub fn image(&self) -> Image {
+        self.published.borrow().image.clone()
     }
 
     /// The node as the core thread last saw it.
@@ -230,10 +239,11 @@ impl Board {
         let mut last = published.borrow_and_update().image.clone();
         while published.changed().await.is_ok() {
             let newer = published.borrow_and_update().image.clone();
-            let telemetry = self.telemetry.clone();
+            let board = self.clone();
             // Comparing, and dropping the older image, may take long.
             let compared = tokio::task::spawn_blocking(move || {
-                count_elections(&last, &newer, &telemetry);
+                count_elections(&last, &newer, &board.telemetry);
+                board.history.compare(&last, &newer, wall_ms());
                 drop(last);
                 newer
             });
@@ -241,6 +251,26 @@ impl Board {
             last = newer;
             self.note_snapshot();
             tokio::time::sleep(FOLLOW_PAUSE).await;
+        }
+    }
+
+    /// Notes who leads the quorum until the process ends.
+    pub async fn follow_leaders(self: Arc<Board>) {
+        let mut views = self.views.clone();
+        let mut last = None;
+        while views.changed().await.is_ok() {
+            let seen = views.borrow_and_update().as_ref().map(|it| it.node.status);
+            let Some(status) = seen else { continue };
+            let now = (status.leader, status.epoch);
+            if last == Some(now) {
+                continue;
+            }
+            last = Some(now);
+            let what = match status.leader {
+                Some(leader) => format!("{leader} leads epoch {}", status.epoch),
+                None => format!("nobody is known to lead epoch {}", status.epoch),
+            };
+            self.history.add(wall_ms(), "controller", what);
         }
     }
 

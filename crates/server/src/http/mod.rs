@@ -4,7 +4,9 @@
 //! the core thread anything.
 
 pub mod board;
+pub mod console;
 pub mod health;
+pub mod history;
 mod request;
 mod server;
 mod status;
@@ -31,6 +33,7 @@ pub struct Answer {
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
+const HTML: &str = "text/html; charset=utf-8";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 const INDEX: &str = "\
@@ -40,6 +43,7 @@ const INDEX: &str = "\
             knows of others: ?node=ID
 /status     the node in JSON; ?hash=1 adds the hash of the metadata
 /metrics    Prometheus
+/console    a page to look at
 ";
 
 /// Answers a GET.
@@ -55,9 +59,7 @@ pub async fn answer(board: &Arc<Board>, request: &Request) -> Answer {
                 true => board.hash().await,
                 false => None,
             };
-            let mut body = format!("{:#}", status::status(board, hash));
-            body.push('\n');
-            Answer { status: 200, content_type: JSON, body }
+            json(&status::status(board, hash))
         }
         "/metrics" => {
             let sample = board.sample();
@@ -66,12 +68,39 @@ pub async fn answer(board: &Arc<Board>, request: &Request) -> Answer {
             tokio::task::spawn_blocking(move || drop(sample));
             Answer { status: 200, content_type: PROMETHEUS, body }
         }
+        "/console" => Answer { status: 200, content_type: HTML, body: console::PAGE.to_owned() },
+        path if path.starts_with("/console/") => {
+            let (board, request) = (board.clone(), request.clone());
+            // A large cluster takes a while to look through, and what it is read from may be freed here.
+            let work = tokio::task::spawn_blocking(move || console_data(&board, &request));
+            work.await.unwrap_or_else(|_| not_found())
+        }
         "/" => Answer { status: 200, content_type: TEXT, body: INDEX.to_owned() },
-        _ => Answer {
-            status: 404,
-            content_type: TEXT,
-            body: format!("not found; there is\n{INDEX}"),
-        },
+        _ => not_found(),
+    }
+}
+
+fn json(value: &serde_json::Value) -> Answer {
+    Answer { status: 200, content_type: JSON, body: format!("{value:#}\n") }
+}
+
+fn not_found() -> Answer {
+    Answer { status: 404, content_type: TEXT, body: format!("not found; there is\n{INDEX}") }
+}
+
+/// What the console asks for.
+fn console_data(board: &Board, request: &Request) -> Answer {
+    match request.path.as_str() {
+        "/console/cluster" => json(&console::cluster(board)),
+        "/console/topics" => {
+            json(&console::topics(board, request.value("from"), request.value("contains")))
+        }
+        "/console/partitions" => {
+            let from = request.value("from").parse().unwrap_or(0);
+            let found = console::partitions(board, request.value("topic"), from);
+            found.map_or_else(not_found, |it| json(&it))
+        }
+        _ => not_found(),
     }
 }
 

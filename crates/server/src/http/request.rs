@@ -20,6 +20,11 @@ pub struct Request {
 }
 
 impl Request {
+    /// What the query says of this key, as written; empty if nothing.
+    pub fn value(&self, key: &str) -> &str {
+        self.query.iter().find(|(k, _)| k == key).map_or("", |(_, value)| value)
+    }
+
     /// Whether the query has this value of this key.
     pub fn has(&self, key: &str, value: &str) -> bool {
         self.query.iter().any(|(k, v)| k == key && v == value)
