@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// `controllers` rather than `brokers` in DescribeCluster.
 const CONTROLLERS: i8 = 2;
+/// 3.7-IV0, the first metadata.version at which controllers are asked directly (KIP-919).
+const FIRST_DIRECT: i16 = 15;
 
 /// Where to ask and how long.
 pub struct Quorum {
@@ -113,10 +115,13 @@ impl Quorum {
     fn describe_by(&self, address: &str) -> Result<Described, String> {
         let text = |error: ClientError| error.to_string();
         let mut admin = self.connect(address).map_err(text)?;
-        // Kafka's writes an ERROR to its log when it is asked before it has read its metadata.
+        // Kafka's writes an ERROR to its log when it is asked before it has read its metadata. Until
+        // then it tells no metadata.version, or (3.9) the oldest.
         let features = &admin.connection().api_versions().finalized_features;
-        if features.iter().all(|feature| feature.name.as_str() != "metadata.version") {
-            return Err("it has not read its metadata yet".to_owned());
+        let level = features.iter().find(|feature| feature.name.as_str() == "metadata.version");
+        if level.is_none_or(|it| it.max_version_level < FIRST_DIRECT) {
+            let why = "it has not read its metadata yet, or metadata.version is below 3.7";
+            return Err(why.to_owned());
         }
         let cluster = admin.describe_cluster(CONTROLLERS).map_err(text)?;
         let leader_id: NodeId = cluster.controller_id;

@@ -17,8 +17,8 @@ pub fn may_stop(args: &Parsed, id: &str) -> Result<(), Failure> {
     let id = id.ok_or_else(|| wrong("may-stop: expected the id of a controller"))?;
     let quorum = Quorum::from_args(args)?;
     loop {
-        let (survey, fetch_timeout_ms) = Survey::of_leader(&quorum)?;
-        let fetch_timeout_ms = fetch_timeout_ms.unwrap_or(FETCH_TIMEOUT_MS);
+        let survey = Survey::take(&quorum)?;
+        let fetch_timeout_ms = survey.fetch_timeout_ms().unwrap_or(FETCH_TIMEOUT_MS);
         let verdict = decide(&survey, id, fetch_timeout_ms, args.has("accept-outage"));
         if verdict.is_err() && args.has("wait") && !quorum.is_over() {
             quorum.pause();
@@ -58,7 +58,9 @@ pub fn decide(
     let needed = survey.voters.len() / 2 + 1;
     let others = survey.voters.iter().filter(|(other, _)| **other != id);
     let (ready, late): (Vec<_>, Vec<_>) = others.partition(|(other, replica)| {
-        **other == survey.leader_id || is_caught_up(replica, fetch_timeout_ms)
+        // One that was stopped a moment ago still looks caught up to the leader.
+        survey.silence(**other).is_none()
+            && (**other == survey.leader_id || is_caught_up(replica, fetch_timeout_ms))
     });
     let leads = survey.leader_id == id;
     let count = survey.voters.len();
@@ -107,6 +109,9 @@ pub fn is_caught_up(replica: &Replica, fetch_timeout_ms: i64) -> bool {
 }
 
 fn lateness(survey: &Survey, id: NodeId, replica: &Replica) -> String {
+    if let Some((address, why)) = survey.silence(id) {
+        return format!("node {id} does not answer at {address} ({why})");
+    }
     let behind = (survey.high_watermark - replica.log_end).max(0);
     match replica.caught_up_ms_ago {
         None => format!("node {id} has never caught up with this leader, {behind} records behind"),
@@ -121,6 +126,7 @@ pub fn ids<'a>(ids: impl Iterator<Item = &'a NodeId>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::survey::Controller;
     use super::*;
     use std::collections::BTreeMap;
 
@@ -176,6 +182,16 @@ mod tests {
         assert!(ask(&one_down, 3).is_ok());
         // Not even to accept an outage helps: that is for quorums that are too small by design.
         assert!(decide(&one_down, 2, 2000, true).is_err());
+    }
+
+    #[test]
+    fn one_stopped_a_moment_ago_does_not_count_although_the_leader_has_not_noticed() {
+        let mut seen = survey(1, &[(1, 0), (2, 300), (3, 400)], &[]);
+        let said = Err("connection refused".to_owned());
+        seen.controllers.insert(3, Controller { address: "h:1".to_owned(), said });
+        let no = ask(&seen, 2).unwrap_err();
+        assert!(no.contains("node 3 does not answer at h:1 (connection refused)"), "{no}");
+        assert!(ask(&seen, 3).is_ok());
     }
 
     #[test]

@@ -108,27 +108,27 @@ pub struct Setting {
 impl Survey {
     /// Asks the leader, and then each controller.
     pub fn take(quorum: &Quorum) -> Result<Survey, Failure> {
-        let mut survey = Survey::of_leader(quorum)?.0;
-        for (id, controller) in &mut survey.controllers {
-            controller.said = quorum
-                .connect(&controller.address)
-                .and_then(|mut admin| ask(&mut admin, *id))
-                .map_err(|e| e.to_string());
-        }
-        Ok(survey)
-    }
-
-    /// Asks the leader only; what it calls its own fetch timeout comes with the answer.
-    pub fn of_leader(quorum: &Quorum) -> Result<(Survey, Option<i64>), Failure> {
         let mut described = quorum.describe()?;
         let answered_ms = now_ms();
         let addresses = addresses(&mut described);
-        let leader_id = described.quorum.leader_id;
-        let fetch_timeout = settings(&mut described.leader, leader_id).ok().and_then(|shown| {
-            let shown = shown.values.get("controller.quorum.fetch.timeout.ms")?.value.clone()?;
-            shown.parse().ok()
+        let controllers = addresses.into_iter().map(|(id, address)| {
+            let said = quorum.connect(&address).and_then(|mut admin| ask(&mut admin, id));
+            (id, Controller { address, said: said.map_err(|why| why.to_string()) })
         });
-        Ok((survey(&described, answered_ms, addresses), fetch_timeout))
+        Ok(survey(&described, answered_ms, controllers.collect()))
+    }
+
+    /// `controller.quorum.fetch.timeout.ms` of the leader, if it shows it.
+    pub fn fetch_timeout_ms(&self) -> Option<i64> {
+        let setting = self.said(self.leader_id)?.settings.get("controller.quorum.fetch.timeout.ms");
+        setting?.value.as_ref()?.parse().ok()
+    }
+
+    /// Where a controller was looked for, and why it gave no answer. `None` if it answered, or if
+    /// nobody tells its address.
+    pub fn silence(&self, id: NodeId) -> Option<(&str, &str)> {
+        let controller = self.controllers.get(&id)?;
+        controller.said.as_ref().err().map(|why| (controller.address.as_str(), why.as_str()))
     }
 
     /// Whether the voters stand in the nodes' files (kraft.version 0) and not in the log.
@@ -159,7 +159,11 @@ impl Survey {
     }
 }
 
-fn survey(described: &Described, answered_ms: i64, addresses: BTreeMap<NodeId, String>) -> Survey {
+fn survey(
+    described: &Described,
+    answered_ms: i64,
+    controllers: BTreeMap<NodeId, Controller>,
+) -> Survey {
     let quorum = &described.quorum;
     // The leader gives itself the time of its answer.
     let leader = quorum.current_voters.iter().find(|it| it.replica_id == quorum.leader_id);
@@ -176,8 +180,6 @@ fn survey(described: &Described, answered_ms: i64, addresses: BTreeMap<NodeId, S
         };
         all.iter().map(replica).collect()
     };
-    let not_asked = || Err("it was not asked".to_owned());
-    let controllers = addresses.into_iter();
     Survey {
         cluster_id: described.cluster_id.clone(),
         leader_id: quorum.leader_id,
@@ -186,9 +188,7 @@ fn survey(described: &Described, answered_ms: i64, addresses: BTreeMap<NodeId, S
         clock_ahead_ms: leader_now_ms.map(|ms| ms - answered_ms),
         voters: replicas(&quorum.current_voters),
         observers: replicas(&quorum.observers),
-        controllers: controllers
-            .map(|(id, address)| (id, Controller { address, said: not_asked() }))
-            .collect(),
+        controllers,
     }
 }
 
