@@ -208,3 +208,95 @@ impl Peers {
             .is_some_and(|peer| peer.in_flight.is_some() || peer.backoff_until.is_some())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(2);
+
+    fn peers() -> Peers {
+        Peers::new(Duration::from_millis(20), Duration::from_secs(1), Prng::new(1))
+    }
+
+    fn peer(id: NodeId) -> PeerAddress {
+        PeerAddress { node: Some(id), host: format!("n{id}"), port: 9093 }
+    }
+
+    fn at(ms: u64) -> Time {
+        Time::from_millis(ms)
+    }
+
+    #[test]
+    fn one_request_at_a_time_to_each_address() {
+        let mut peers = peers();
+        assert!(peers.is_ready(&peer(2), at(0)), "nobody was called yet");
+        let rpc = peers.start(peer(2), Purpose::Fetch, at(0), TIMEOUT);
+        assert!(!peers.is_ready(&peer(2), at(0)) && peers.is_busy(&peer(2)));
+        assert!(peers.is_ready(&peer(3), at(0)), "another address is free");
+        assert_eq!(peers.outstanding(Purpose::Fetch).map(|(id, _)| id), Some(rpc));
+        assert!(peers.outstanding(Purpose::Vote).is_none());
+        assert_eq!(peers.finish(rpc).map(|done| done.to), Some(peer(2)));
+        assert!(peers.is_ready(&peer(2), at(0)) && !peers.is_busy(&peer(2)));
+        assert!(peers.finish(rpc).is_none(), "an outcome comes once");
+    }
+
+    #[test]
+    fn a_failure_pauses_and_a_success_forgets_it() {
+        let mut peers = peers();
+        let mut pauses = Vec::new();
+        let mut now = at(0);
+        for _ in 0..10 {
+            let rpc = peers.start(peer(2), Purpose::Fetch, now, TIMEOUT);
+            peers.finish(rpc);
+            peers.failed(&peer(2), now);
+            assert!(!peers.is_ready(&peer(2), now));
+            let until = peers.next_timeout().expect("the end of the pause");
+            pauses.push((until - now).as_millis());
+            now = until;
+            assert!(peers.is_ready(&peer(2), now));
+        }
+        assert!((20..=25).contains(&pauses[0]) && (40..=50).contains(&pauses[1]), "{pauses:?}");
+        assert!(pauses.iter().all(|ms| *ms <= 1250), "{pauses:?}");
+        assert_eq!(peers.failures_of(2), 10);
+        peers.succeeded(&peer(2));
+        assert_eq!(peers.failures_of(2), 0);
+        peers.failed(&peer(2), now);
+        let pause = peers.next_timeout().expect("a pause") - now;
+        assert!(pause.as_millis() <= 25, "from the beginning again: {pause:?}");
+    }
+
+    #[test]
+    fn a_request_whose_outcome_is_never_told_is_given_up() {
+        let mut peers = peers();
+        let rpc = peers.start(peer(2), Purpose::Vote, at(0), TIMEOUT);
+        assert_eq!(peers.next_timeout(), Some(at(4000)), "twice the driver's timeout");
+        peers.expire(at(3999));
+        assert!(!peers.is_ready(&peer(2), at(3999)));
+        peers.expire(at(4000));
+        assert!(peers.finish(rpc).is_none(), "what comes later means nothing");
+        assert_eq!(peers.failures_of(2), 1);
+        assert!(!peers.is_ready(&peer(2), at(4000)) && peers.is_ready(&peer(2), at(4026)));
+    }
+
+    #[test]
+    fn another_role_begins_without_requests_and_pauses() {
+        let mut peers = peers();
+        let rpc = peers.start(peer(2), Purpose::Vote, at(0), TIMEOUT);
+        peers.failed(&peer(3), at(0));
+        peers.reset();
+        assert!(peers.is_ready(&peer(2), at(0)) && peers.is_ready(&peer(3), at(0)));
+        assert!(peers.finish(rpc).is_none());
+        assert_eq!(peers.next_timeout(), None);
+    }
+
+    #[test]
+    fn the_same_complaint_is_made_once_a_minute() {
+        let mut peers = peers();
+        assert!(peers.may_complain(&peer(2), "wrong", at(0)));
+        assert!(!peers.may_complain(&peer(2), "wrong", at(59_999)));
+        assert!(peers.may_complain(&peer(2), "worse", at(59_999)));
+        assert!(peers.may_complain(&peer(3), "wrong", at(59_999)));
+        assert!(peers.may_complain(&peer(2), "worse", at(119_999)));
+    }
+}

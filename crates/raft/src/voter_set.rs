@@ -275,3 +275,66 @@ impl From<&Voter> for quorate_protocol::control::Voter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(voters: &[(NodeId, u128)]) -> VoterSet {
+        VoterSet::new(voters.iter().map(|(id, directory)| Voter {
+            key: ReplicaKey { id: *id, directory_id: Some(Uuid::from_u128(*directory)) },
+            listeners: Vec::new(),
+            kraft_version_range: (0, 1),
+        }))
+    }
+
+    #[test]
+    fn majorities_overlap_while_one_voter_changes() {
+        let three = set(&[(1, 1), (2, 2), (3, 3)]);
+        for other in [three.clone(), set(&[(1, 1), (2, 2)]), set(&[(1, 1), (2, 2), (3, 3), (4, 4)])]
+        {
+            assert!(three.has_overlapping_majority(&other), "{:?}", other.ids());
+            assert!(other.has_overlapping_majority(&three), "{:?}", other.ids());
+        }
+    }
+
+    #[test]
+    fn majorities_need_not_overlap_when_two_voters_change() {
+        let three = set(&[(1, 1), (2, 2), (3, 3)]);
+        for (why, other) in [
+            ("one replaced", set(&[(1, 1), (2, 2), (4, 4)])),
+            ("another disk under the same id", set(&[(1, 1), (2, 2), (3, 33)])),
+            ("two added", set(&[(1, 1), (2, 2), (3, 3), (4, 4), (5, 5)])),
+            ("two removed", set(&[(1, 1)])),
+            ("all others", set(&[(4, 4), (5, 5), (6, 6)])),
+        ] {
+            assert!(!three.has_overlapping_majority(&other), "{why}");
+            assert!(!other.has_overlapping_majority(&three), "{why}");
+        }
+    }
+
+    #[test]
+    fn history_counts_from_the_append_and_is_taken_back_by_truncation() {
+        let (bootstrap, first, second) =
+            (set(&[(1, 1)]), set(&[(1, 1), (2, 2)]), set(&[(1, 1), (2, 2), (3, 3)]));
+        let mut history = VoterHistory::new(VoterSet::default());
+        assert_eq!(history.last(), (&VoterSet::default(), None));
+        history.put_voters(BOOTSTRAP_OFFSET, bootstrap.clone());
+        history.put_voters(5, first.clone());
+        history.put_kraft_version(5, 1);
+        history.put_voters(9, second.clone());
+        assert_eq!(history.last(), (&second, Some(9)));
+        assert_eq!((history.at(0), history.at(5), history.at(6)), (&bootstrap, &bootstrap, &first));
+        history.truncate(9);
+        assert_eq!((history.last(), history.last_change()), ((&first, Some(5)), Some(5)));
+        history.forget_before(7);
+        assert_eq!((history.at(7), history.kraft_version_at(7)), (&first, 1), "still in force");
+        history.truncate(5);
+        assert_eq!(history.last(), (&VoterSet::default(), None));
+        // A snapshot that ends at 20 says what it holds; one without voters leaves the static ones.
+        history.reset(20, Some(second.clone()), 1);
+        assert_eq!((history.last(), history.kraft_version()), ((&second, Some(19)), 1));
+        history.reset(30, None, 0);
+        assert_eq!((history.last(), history.kraft_version()), ((&VoterSet::default(), None), 0));
+    }
+}

@@ -492,3 +492,11 @@ fn a_leader_that_is_no_voter_is_followed_if_it_tells_its_address() {
     assert_eq!(told.begin(9, 7).0, ErrorCode::None);
     assert_eq!(told.raft.leader(), Some((9, 7)));
 }
+
+#[test]
+fn a_fetch_asks_for_no_more_bytes_than_configured() {
+    let setup = Setup { state: Some(epoch(4)), fetch_max_bytes: 12_345, ..Setup::default() };
+    let (mut follower, _) = setup.start();
+    let (_, fetch) = follower.follow(2, 5);
+    assert_eq!(fetch.max_bytes, 12_345);
+}

@@ -45,6 +45,7 @@ pub struct Setup {
     pub log: LogSummary,
     pub snapshots: Vec<OffsetAndEpoch>,
     pub is_controller: bool,
+    pub fetch_max_bytes: u32,
 }
 
 impl Default for Setup {
@@ -55,6 +56,7 @@ impl Default for Setup {
             log: LogSummary { start: 0, end: at(10, 4), epoch_starts: vec![(2, 0), (4, 7)] },
             snapshots: Vec::new(),
             is_controller: true,
+            fetch_max_bytes: 1024 * 1024,
         }
     }
 }
@@ -67,6 +69,7 @@ impl Setup {
         let own = Endpoint { name: "CONTROLLER".into(), host: "n1".into(), port: 9093 };
         config.listeners = vec![own];
         config.is_controller = self.is_controller;
+        config.fetch_max_bytes = self.fetch_max_bytes;
         let recovered = Recovered {
             quorum_state: self.state,
             log: self.log,

@@ -74,6 +74,8 @@ pub struct World {
     pub loss: u64,
     pub max_delay_us: u64,
     pub max_sync_us: u64,
+    /// Comes back in place of the answer to the next UpdateRaftVoter.
+    pub instead_of_update: Option<PeerResponse>,
     pub kind: Kind,
     pub initial_voters: Vec<NodeId>,
     invariants: Invariants,
@@ -103,6 +105,7 @@ impl World {
             loss: 0,
             max_delay_us: 1000,
             max_sync_us: 2000,
+            instead_of_update: None,
             kind,
             initial_voters: voters.to_vec(),
             invariants: Invariants::default(),
@@ -370,6 +373,11 @@ impl World {
         {
             return self.deliver(from, life, rpc, Err(RpcFailure::UnsupportedVersion));
         }
+        if let PeerRequest::UpdateRaftVoter(_) = &request
+            && let Some(answer) = self.instead_of_update.take()
+        {
+            return self.deliver(from, life, rpc, Ok(answer));
+        }
         if self.cut.contains(&(from, target)) || self.prng.below(1000) < self.loss {
             return;
         }
@@ -416,7 +424,8 @@ impl World {
 
     fn incoming(&mut self, to: NodeId, token: Token, api_version: i16, request: PeerRequest) {
         if let PeerRequest::ApiVersions(_) = request {
-            return self.answer(to, token, api_versions());
+            let range = self.nodes[&to].config.kraft_version_range;
+            return self.answer(to, token, api_versions(range));
         }
         let event = Event::Request {
             token,

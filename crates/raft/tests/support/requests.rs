@@ -59,14 +59,15 @@ pub fn newest_version(request: &PeerRequest) -> i16 {
     }
 }
 
-pub fn api_versions() -> AnyResponse {
+/// What a node says whose kraft.version goes from `range.0` to `range.1`.
+pub fn api_versions(range: (u16, u16)) -> AnyResponse {
     use quorate_protocol::messages::ApiVersionsResponse;
     use quorate_protocol::messages::api_versions_response::SupportedFeatureKey;
     AnyResponse::ApiVersions(ApiVersionsResponse {
         supported_features: vec![SupportedFeatureKey {
             name: "kraft.version".into(),
-            min_version: 0,
-            max_version: 1,
+            min_version: range.0 as i16,
+            max_version: range.1 as i16,
             ..Default::default()
         }],
         ..Default::default()
