@@ -87,7 +87,7 @@ fn unit() -> Result<(), String> {
 }
 
 /// Quorums that CI has no time for: of each kind of drill it runs one, for a round or three.
-const DRILLS_ONLY: [&str; 10] = [
+const DRILLS_ONLY: [&str; 11] = [
     "one_of_ours_among_two_of_kafka",
     "two_of_ours_beside_one_of_kafka_3_9_1",
     "two_of_ours_beside_one_of_kafka_4_1_1",
@@ -98,6 +98,7 @@ const DRILLS_ONLY: [&str; 10] = [
     "one_of_ours_takes_the_snapshot_of_kafka",
     "one_of_kafka_takes_the_snapshot_of_ours",
     "a_dynamic_quorum_that_forgets",
+    "takeover_drill",
 ];
 
 fn interop() -> Result<(), String> {
@@ -115,7 +116,7 @@ fn interop() -> Result<(), String> {
 }
 
 /// The test files whose tests go round as often as they are told.
-const DRILLS: [&str; 8] = [
+const DRILLS: [&str; 9] = [
     "quorum",
     "leader_loss",
     "lost_quorum_state",
@@ -124,6 +125,7 @@ const DRILLS: [&str; 8] = [
     "mixed_quorum",
     "quorum_commands",
     "network_cuts",
+    "takeover",
 ];
 
 /// All tests of quorums, for twenty rounds where CI runs a few.
