@@ -26,6 +26,8 @@ mod quorum_traffic;
 mod quorum_view;
 mod setup;
 mod simulated;
+mod takeover;
+mod takeover_load;
 mod tools;
 mod view;
 mod wait;
@@ -48,6 +50,8 @@ pub use quorum_traffic::{Creates, FollowingBrokers, each_exactly_once, none_twic
 pub use quorum_view::{CommonLog, EpochWatch};
 pub use rustix::process::Signal;
 pub use simulated::SimulatedBrokers;
+pub use takeover::{Road, Summary, Takeover, runbook};
+pub use takeover_load::{Counts, Pauses};
 pub use tools::{RunningTool, ToolOutput};
 pub use view::{PartitionView, TopicView};
 pub use wait::{DEADLINE, wait_for};
