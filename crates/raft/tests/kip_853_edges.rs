@@ -71,6 +71,33 @@ fn an_observer_without_the_controller_role_never_joins() {
 }
 
 #[test]
+fn what_only_a_leader_knows_is_told_by_leaders_only() {
+    let (mut world, leader) = settled(Kind::Dynamic, &[1, 2, 3]);
+    world.add_node(4, directory(4));
+    world.start(4);
+    world.run(Duration::from_secs(1));
+    let follower = if leader == 1 { 2 } else { 1 };
+    let view = world.raft(leader).view();
+    assert_eq!((view.voter_change, view.voters.len()), (Some(false), 3));
+    assert_eq!(view.observers.iter().map(|m| m.key.id).collect::<Vec<_>>(), [4]);
+    let view = world.raft(follower).view();
+    assert_eq!((view.voter_change, view.voters.len()), (None, 3));
+    let others = view.voters.iter().filter(|m| m.key.id != follower);
+    assert!(view.observers.is_empty() && others.into_iter().all(|m| m.log_end.is_none()));
+    // A change under way, which ends with the leadership.
+    for other in (1..=4).filter(|id| *id != leader) {
+        world.cut.insert((other, leader));
+    }
+    world.add_node(5, directory(5));
+    world.request(leader, 1, add(5, 60_000));
+    assert_eq!(world.raft(leader).view().voter_change, Some(true));
+    let lost = |w: &World| !w.raft(leader).is_leader();
+    assert!(world.run_until(Duration::from_secs(10), lost));
+    let view = world.raft(leader).view();
+    assert_eq!((view.voter_change, view.observers.len()), (None, 0), "forgotten");
+}
+
+#[test]
 fn the_bootstrap_checkpoint_outweighs_static_voters() {
     let mut world = World::new(Kind::Dynamic, &[1, 2, 3], 1);
     for node in world.nodes.values_mut() {
