@@ -25,6 +25,9 @@ usage: cargo xtask TASK
   drills [FILTER]...      all quorum tests with real Kafka, 20 rounds each; FILTER picks some
   bench [--only SIDE]     create latency and rate, Quorate and Apache Kafka side by side;
                           SIDE is quorate or java
+  bench failover [--only SIDE] [--rounds N]
+                          for how long nothing can be created when the leader of three is killed,
+                          told to stop, or silent
   fetch-kafka             the Kafka jars that demo, bench and tests need, through Maven
   sim [--seeds N] [--start-seed S]
                           the deterministic simulator, two seeds at a time; prints what reproduces

@@ -29,7 +29,7 @@ pub fn demo(args: &[&str]) -> Result<(), String> {
     run_program("quorate-demo", args)
 }
 
-/// `cargo xtask bench`.
+/// `cargo xtask bench [failover]`.
 pub fn bench(args: &[&str]) -> Result<(), String> {
     maven::check_tools()?;
     fetch_kafka(&["4.3.0"])?;

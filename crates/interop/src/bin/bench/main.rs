@@ -1,7 +1,10 @@
 //! `cargo xtask bench`: how fast topics are created, by Quorate and by Apache Kafka's own
 //! controller, one after the other on the same machine, with brokers that are simulated: they
-//! register and heartbeat and do nothing else, so that only the controller is measured.
+//! register and heartbeat and do nothing else, so that only the controller is measured. And
+//! `cargo xtask bench failover`: for how long nothing can be created when the leader is lost.
 #![forbid(unsafe_code)]
+
+mod failover;
 
 use quorate_client::{Admin, NewTopic};
 use quorate_interop::{Cluster, Controller, Failure, KafkaVersion, Outcome, SimulatedBrokers};
@@ -21,14 +24,16 @@ const BULK_REQUESTS: usize = 50;
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let result = match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let result = match words.as_slice() {
         [] => compare(),
         ["--only", "quorate"] => measure("Quorate", Controller::Quorate).map(drop),
         ["--only", "java"] => measure("Apache Kafka", Controller::Java(KAFKA)).map(drop),
-        _ => {
-            eprintln!("usage: bench [--only quorate|java]");
-            return ExitCode::from(2);
-        }
+        ["failover", rest @ ..] => match failover::Plan::parse(rest) {
+            Some(plan) => plan.run(),
+            None => return usage(),
+        },
+        _ => return usage(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -37,6 +42,13 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn usage() -> ExitCode {
+    eprintln!(
+        "usage: bench [--only quorate|java]\n       bench failover [--only quorate|java] [--rounds N]"
+    );
+    ExitCode::from(2)
 }
 
 struct Figures {
