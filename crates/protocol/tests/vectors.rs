@@ -41,6 +41,9 @@ fn vectors_cover_every_message_but_those_newer_than_them() {
             "ResponseHeader",
             "StreamsGroupTopologyDescriptionUpdateRequest",
             "StreamsGroupTopologyDescriptionUpdateResponse",
+            // Quorate's own.
+            "TransferLeadershipRequest",
+            "TransferLeadershipResponse",
             "UnregisterControllerRecord",
             "UnregisterControllerRequest",
             "UnregisterControllerResponse",
