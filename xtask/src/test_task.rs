@@ -1,6 +1,6 @@
 //! `cargo xtask test`: everything CI runs, in the order in which failures are cheapest to find.
 use crate::steps::{cargo, run};
-use crate::{codegen, maven, real_kafka, tidy, verify_schema};
+use crate::{codegen, maven, real_kafka, sim, tidy, verify_schema};
 use std::time::Instant;
 
 struct Step {
@@ -26,6 +26,12 @@ const STEPS: &[Step] = &[
     },
     Step { name: "clippy", what: "no warnings", needs_kafka: false, run: clippy },
     Step { name: "unit", what: "all tests without Kafka", needs_kafka: false, run: unit },
+    Step {
+        name: "sim",
+        what: "simulated quorums under faults, and known bugs are found",
+        needs_kafka: false,
+        run: sim::ci,
+    },
     Step {
         name: "jars",
         what: "the Kafka jars are in the cache",

@@ -32,12 +32,15 @@ pub fn cut(log: &mut LogWriter, to: OffsetAndEpoch) -> Result<(), StorageError> 
 }
 
 /// What retention removed.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub struct Retained {
     /// The log starts here now, and did not before.
     pub start: Option<Offset>,
     /// What is gone.
     pub cleaned: Cleaned,
+    /// Why not all of it is gone. What is gone all the same counts: a node that does not know that
+    /// its log starts later would answer fetches from before with nothing, for ever.
+    pub failure: Option<StorageError>,
 }
 
 impl Retained {
@@ -58,11 +61,15 @@ pub fn retain(
     retention: Retention,
     now_ms: i64,
     in_use: &[OffsetAndEpoch],
-) -> Result<Retained, StorageError> {
+) -> Retained {
     let reader = log.reader();
     let before = reader.log_start();
     // Every snapshot here is of committed records, so the high watermark is no limit.
-    let cleaned = clean_unless_read(log, snapshots, retention, Offset::MAX, now_ms, in_use)?;
+    let result = clean_unless_read(log, snapshots, retention, Offset::MAX, now_ms, in_use);
+    let (cleaned, failure) = match result {
+        Ok(cleaned) => (cleaned, None),
+        Err(error) => (Cleaned::default(), Some(error)),
+    };
     let start = reader.log_start();
-    Ok(Retained { start: (start > before).then_some(start), cleaned })
+    Retained { start: (start > before).then_some(start), cleaned, failure }
 }

@@ -85,6 +85,8 @@ pub struct Options {
     pub timeout_percent: u32,
     /// Level of metadata.version in the bootstrap records; `None`: the newest production level.
     pub metadata_level: Option<i16>,
+    /// Eligible leader replicas are switched on, with this `min.insync.replicas`.
+    pub elr_with_min_insync: Option<i32>,
 }
 
 impl Options {
@@ -101,6 +103,8 @@ impl Options {
         let node_count = voter_count + observer_count;
         let old = *pick(p, &[0, 0, 0, 1, 2, node_count]);
         let without_pre_vote = (1..=node_count).filter(|id| *id <= old).collect();
+        let metadata_level = *pick(p, &[None, None, None, Some(7), Some(17)]);
+        let elr = *pick(p, &[None, None, Some(1), Some(2)]);
         Options {
             seed,
             mutant: None,
@@ -135,7 +139,8 @@ impl Options {
             fetch_max_bytes: *pick(p, &[1, 1_000, 1 << 20]),
             snapshot_chunk_bytes: *pick(p, &[100, 1_000, 1 << 20]),
             timeout_percent: *pick(p, &[25, 100, 100]),
-            metadata_level: *pick(p, &[None, None, None, Some(7), Some(17)]),
+            metadata_level,
+            elr_with_min_insync: elr.filter(|_| metadata_level.is_none()),
         }
     }
 

@@ -153,6 +153,14 @@ fn unsettled(
             leading.log_end
         }
     };
+    let voters = |id: &NodeId| {
+        let raft = world.hosts[id].process.as_ref().map(|process| process.node.raft());
+        raft.map(|raft| (raft.voters().ids(), raft.kraft_version()))
+    };
+    let changes = world.hosts[&active].process.as_ref().map(|it| it.node.raft().view());
+    if changes.is_some_and(|view| view.voter_change == Some(true)) {
+        return Some(format!("c{active} is still changing the voters"));
+    }
     for id in world.hosts.keys() {
         let Some(status) = status(id) else { return Some(format!("c{id} does not run")) };
         if (status.leader, status.epoch) != (Some(active), leading.epoch) {
@@ -160,6 +168,11 @@ fn unsettled(
         }
         if status.applied < reached {
             return Some(format!("c{id} has not reached {reached}: {status:?}"));
+        }
+        // What was begun is finished everywhere or nowhere.
+        if voters(id) != voters(&active) {
+            let (theirs, ours) = (voters(id), voters(&active));
+            return Some(format!("c{id} has voters {theirs:?}, the leader has {ours:?}"));
         }
     }
     for (id, broker) in &world.brokers {

@@ -33,7 +33,7 @@ enum Job {
         retention: Retention,
         now_ms: i64,
         in_use: Vec<OffsetAndEpoch>,
-        done: Sender<Result<Retained, StorageError>>,
+        done: Sender<Retained>,
     },
     Close,
 }
@@ -99,7 +99,7 @@ impl DiskThread {
         retention: Retention,
         now_ms: i64,
         in_use: Vec<OffsetAndEpoch>,
-    ) -> Result<Result<Retained, StorageError>, DiskGone> {
+    ) -> Result<Retained, DiskGone> {
         let (done, wait) = channel();
         let job = Job::Clean { snapshots, retention, now_ms, in_use, done };
         self.jobs.send(job).map_err(|_| DiskGone)?;

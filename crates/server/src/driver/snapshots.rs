@@ -180,18 +180,16 @@ impl Worker {
         let Ok(retained) = self.disk.clean(snapshots, self.retention, now_ms, in_use) else {
             return;
         };
-        match retained {
-            Ok(retained) => {
-                if let Some(start) = retained.start {
-                    let (snapshots, segments) =
-                        (retained.cleaned.snapshots.len(), retained.cleaned.segments);
-                    tracing::info!(start, snapshots, segments, "deleted what retention lets go");
-                }
-                for event in retained.into_events() {
-                    self.core.tell(event);
-                }
-            }
-            Err(error) => tracing::warn!(%error, "old snapshots or segments could not be deleted"),
+        if let Some(start) = retained.start {
+            let (snapshots, segments) =
+                (retained.cleaned.snapshots.len(), retained.cleaned.segments);
+            tracing::info!(start, snapshots, segments, "deleted what retention lets go");
+        }
+        if let Some(error) = &retained.failure {
+            tracing::warn!(%error, "old snapshots or segments could not be deleted");
+        }
+        for event in retained.into_events() {
+            self.core.tell(event);
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Committed never lost: a record that was committed once is in every later leader's log, and every
-//! node that calls its offset committed has the same record there.
+//! node that calls its offset committed has the same record there, and nobody who has it cuts it off.
 //!
 //! Source: State Machine Safety (Raft §5.4.3); `NoLogDivergence` of the kip_853 TLA+ module;
-//! `ConsistentCommittedData` of Kafka's RaftEventSimulationTest; `MetadataLogMatching` for brokers.
+//! `AckedValueNotLost` (kip_853); `ConsistentCommittedData` of Kafka's RaftEventSimulationTest; `MetadataLogMatching` for brokers.
 
 use super::shadow::{Entry, Shadow};
 use bytes::Bytes;
@@ -71,6 +71,18 @@ impl Committed {
             shadow.end().offset
         );
         (self.end() > end).then_some(end)
+    }
+
+    /// A node cuts a batch off its log: whether or not it knows, that one must not be committed, as its
+    /// copy may be one of the majority's.
+    pub fn cut_off(&self, id: NodeId, entry: &Entry) {
+        let known = self.batch_at(entry.base);
+        assert!(
+            known.is_none_or(|known| known.entry != *entry),
+            "COMMITTED: c{id} cuts off the batch at {} of epoch {}, which is committed",
+            entry.base,
+            entry.epoch
+        );
     }
 
     /// The committed batches from an offset on.

@@ -59,7 +59,9 @@ impl Invariants {
                 }
                 Action::TruncateLog { to } => {
                     self.high_watermark.truncates(id, to.offset);
-                    shadow.truncate(*to);
+                    for entry in shadow.truncate(*to) {
+                        self.committed.cut_off(id, &entry);
+                    }
                 }
                 _ => {}
             }
@@ -120,6 +122,7 @@ impl Invariants {
             self.votes.given((id, directory), state.epoch, voted.id);
         }
         self.epochs.promised(id, state.epoch);
+        self.one_leader.view(id, state.epoch, state.leader);
     }
 
     /// A node answers a request, and its answer is about to leave.

@@ -1,12 +1,12 @@
 //! Partitions are lawful: the ISR and the ELR are replicas and do not overlap, the leader is in the
-//! ISR, leader and partition epochs only grow, and a fenced broker is in no ISR, unless it is the last
-//! in it and leads nothing.
+//! ISR, leader and partition epochs only grow, the ELR is empty while the ISR is large enough, and a
+//! fenced broker is in no ISR, unless it is the last in it and leads nothing.
 //!
 //! Source: KIP-841 (fenced replicas leave the ISR), KIP-966; `ValidControllerState` and
 //! `ValidControllerIsrAndElr` of the kip-966 TLA+ module.
 
 use quorate_base::Offset;
-use quorate_metadata::{Image, Partition};
+use quorate_metadata::{ConfigResource, Image, Partition};
 
 /// From one committed state to the next.
 pub fn lawful(older: &Image, newer: &Image, offset: Offset) {
@@ -23,6 +23,7 @@ pub fn lawful(older: &Image, newer: &Image, offset: Offset) {
         }
         if let Some(after) = change.new {
             well_formed(after, offset);
+            elr_is_needed(after, newer, offset);
             fenced_is_out(after, newer, offset);
         }
     }
@@ -43,6 +44,18 @@ fn well_formed(partition: &Partition, offset: Offset) {
         && partition.elr().iter().all(|id| !isr.contains(id))
         && partition.leader().is_none_or(|leader| isr.contains(&leader));
     assert!(ok, "PARTITIONS: before offset {offset}: {partition:?} is not lawful");
+}
+
+/// With `min.insync.replicas` in the ISR, no other replica is sure to have all that is committed.
+fn elr_is_needed(partition: &Partition, image: &Image, offset: Offset) {
+    let cluster = ConfigResource::default_broker();
+    let min_insync = image.configs.value(&cluster, "min.insync.replicas");
+    let min_insync = min_insync.map_or(1, |text| text.parse().expect("a checked number"));
+    let enough = partition.isr().len() >= min_insync.min(partition.replicas().len());
+    assert!(
+        !enough || partition.elr().is_empty(),
+        "PARTITIONS: before offset {offset}: {partition:?} has an ELR beside an ISR of {min_insync}"
+    );
 }
 
 fn fenced_is_out(partition: &Partition, image: &Image, offset: Offset) {

@@ -103,14 +103,17 @@ impl Shadow {
         self.entries.push(entry);
     }
 
-    pub fn truncate(&mut self, to: OffsetAndEpoch) {
-        while self.entries.last().is_some_and(|entry| entry.end > to.offset) {
-            self.entries.pop();
+    /// Cuts the log; gives what was cut off.
+    pub fn truncate(&mut self, to: OffsetAndEpoch) -> Vec<Entry> {
+        let mut cut = Vec::new();
+        while let Some(entry) = self.entries.pop_if(|entry| entry.end > to.offset) {
+            cut.push(entry);
         }
         assert_eq!(self.end(), to, "a log is cut where the node says");
         self.voters.retain(|(offset, _)| *offset < to.offset);
         self.synced_end = self.synced_end.min(to.offset);
         self.cuts_pending += 1;
+        cut
     }
 
     pub fn cut(&mut self, end: Offset) {

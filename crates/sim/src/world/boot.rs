@@ -82,9 +82,11 @@ impl World {
             directories: vec![ROOT.into()],
             metadata_directory: ROOT.into(),
             initial_voters,
-            bootstrap_records: vec![
-                self.bootstrap_record().encode_framed(0).expect("version 0 holds it"),
-            ],
+            bootstrap_records: self
+                .bootstrap_records()
+                .iter()
+                .map(|record| record.encode_framed(0).expect("version 0 holds it"))
+                .collect(),
             ignore_formatted: false,
         };
         let dyn_disk: Arc<dyn Disk> = Arc::new(disk.clone());
@@ -95,13 +97,19 @@ impl World {
         done[0].meta.directory_id.expect("just given")
     }
 
-    fn bootstrap_record(&self) -> MetadataRecord {
+    fn bootstrap_records(&self) -> Vec<MetadataRecord> {
         let newest = MetadataVersion::LATEST_PRODUCTION.level();
-        MetadataRecord::FeatureLevel(FeatureLevelRecord {
-            name: KStr::from("metadata.version"),
-            feature_level: self.options.metadata_level.unwrap_or(newest),
-            ..Default::default()
-        })
+        let level = |name: &str, feature_level| {
+            let name = KStr::from(name);
+            let record = FeatureLevelRecord { name, feature_level, ..Default::default() };
+            MetadataRecord::FeatureLevel(record)
+        };
+        let mut records =
+            vec![level("metadata.version", self.options.metadata_level.unwrap_or(newest))];
+        if self.options.elr_with_min_insync.is_some() {
+            records.push(level("eligible.leader.replicas.version", 1));
+        }
+        records
     }
 
     /// Starts the process of a machine. It may die while it starts.
@@ -313,7 +321,8 @@ impl World {
                 features: registered,
             },
             supported_features: supported,
-            bootstrap_records: vec![self.bootstrap_record()],
+            bootstrap_records: self.bootstrap_records(),
+            min_insync_replicas: self.options.elr_with_min_insync.unwrap_or(1),
             ..ControllerConfig::default()
         }
     }

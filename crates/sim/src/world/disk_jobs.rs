@@ -230,6 +230,8 @@ impl World {
             if process.disk.is_dead() {
                 return self.crash(id, "dies while it empties its log");
             }
+            // Nobody appends any more, and what the log holds is seen at the next start.
+            process.disk_gone = true;
             self.assert_disk_ails(id, "while it empties its log", &error.to_string());
             return self.fail(id, &format!("its log cannot be emptied: {error}"));
         }
@@ -258,19 +260,17 @@ impl World {
         let snapshots = process.desk.snapshots().clone();
         let retained =
             quorate_host::retain(&mut process.log, &snapshots, retention, now_ms, &in_use);
-        match retained {
-            Ok(retained) => {
-                if let Some(start) = retained.start {
-                    self.invariants.start_moved(id, start);
-                }
-                for event in retained.into_events() {
-                    self.tell(id, event);
-                }
-            }
-            Err(error) if process.disk.is_dead() => {
-                self.crash(id, &format!("dies while it cleans: {error}"));
-            }
-            Err(error) => self.assert_disk_ails(id, "while it cleans", &error.to_string()),
+        if process.disk.is_dead() {
+            return self.crash(id, "dies while it cleans");
+        }
+        if let Some(error) = &retained.failure {
+            self.assert_disk_ails(id, "while it cleans", &error.to_string());
+        }
+        if let Some(start) = retained.start {
+            self.invariants.start_moved(id, start);
+        }
+        for event in retained.into_events() {
+            self.tell(id, event);
         }
     }
 
