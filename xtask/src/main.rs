@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod codegen;
+mod differential;
 mod import_schema;
 mod maven;
 mod real_kafka;
@@ -32,6 +33,9 @@ usage: cargo xtask TASK
   sim [--seeds N] [--start-seed S]
                           the deterministic simulator, two seeds at a time; prints what reproduces
                           the first that fails
+  differential [--kafka RELEASE] [--seed N] [--seeds K] [--ops M] [--only I,J] [--keep-going] [--words]
+                          random administration of Kafka's controller and of ours, every answer and
+                          record compared; prints the shortest series that shows a difference
   tidy                    dependency direction, purity of the core, house rules
   codegen [--check]       the protocol's Rust code from its schema text
   verify-schema           our schema against the definitions in Kafka's published jars
@@ -54,6 +58,7 @@ fn main() -> ExitCode {
         ["bench", rest @ ..] => real_kafka::bench(rest),
         ["fetch-kafka"] => real_kafka::fetch_kafka(&maven::INTEROP_VERSIONS),
         ["sim", rest @ ..] => sim::sim(rest),
+        ["differential", rest @ ..] => differential::differential(rest),
         ["tidy"] => tidy::tidy(),
         ["codegen"] => codegen::codegen(false),
         ["codegen", "--check"] => codegen::codegen(true),

@@ -25,6 +25,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("shadow", &["controller", "storage", "client"]),
     ("cli", &["server", "storage", "client", "survey", "shadow"]),
     ("interop", &["client"]),
+    ("differential", &["interop", "metadata"]),
     ("xtask", &[]),
 ];
 

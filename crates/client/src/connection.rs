@@ -176,6 +176,17 @@ impl Connection {
         Ok(())
     }
 
+    /// Sends header and body as they are, whatever they are, and returns the answer's: for tests of
+    /// what no well-behaved client sends. `api` is for messages only.
+    pub fn exchange(&mut self, api: ApiKey, request: &[u8]) -> Result<Bytes, ClientError> {
+        assert!(self.in_flight.is_empty(), "requests wait for their answers");
+        let mut frame = BytesMut::with_capacity(request.len() + 4);
+        frame.put_u32(request.len() as u32);
+        frame.put_slice(request);
+        self.stream.write_all(&frame).map_err(|source| self.io(source, api))?;
+        self.read_frame(api)
+    }
+
     /// Waits for the answer to the oldest request that has none.
     pub fn finish(&mut self) -> Result<AnyResponse, ClientError> {
         let Some((correlation_id, api, version)) = self.in_flight.pop_front() else {

@@ -1,7 +1,7 @@
 //! Who may do what: the semantics of Kafka's StandardAuthorizer over the ACLs in the image (KIP-801).
 
 use crate::{Operation, Principal, Resource};
-use quorate_metadata::{Acls, StandardAcl};
+use quorate_metadata::Acls;
 use std::net::IpAddr;
 
 /// `authorizer.class.name=…StandardAuthorizer` with its settings.
@@ -77,7 +77,7 @@ pub fn authorize(
     let (kind, name) = resource_key(resource);
     let who = principal.to_string();
     let (mut spoken_of, mut allowed) = (false, false);
-    for acl in acls.iter().filter(|acl| acl.resource_type == kind && names(acl, name)) {
+    for acl in acls.concerning(kind, name) {
         spoken_of = true;
         let applies = (acl.principal == WILDCARD_PRINCIPAL || acl.principal == who.as_str())
             && host_matches(&acl.host, address);
@@ -103,13 +103,6 @@ fn resource_key<'a>(resource: &Resource<'a>) -> (i8, &'a str) {
         Resource::Group(name) => (resource_type::GROUP, name),
         Resource::DelegationToken(id) => (resource_type::DELEGATION_TOKEN, id),
         Resource::User(name) => (resource_type::USER, name),
-    }
-}
-
-fn names(acl: &StandardAcl, name: &str) -> bool {
-    match acl.pattern_type {
-        pattern_type::PREFIXED => name.starts_with(acl.resource_name.as_str()),
-        _ => acl.resource_name == name || acl.resource_name == WILDCARD,
     }
 }
 

@@ -1,7 +1,9 @@
 use crate::activation::activate;
 use crate::decide::brokers::fence_dead_broker;
 use crate::decide::controllers::{needs_registration, own_registration, register_controller};
+use crate::error_response::fit_version;
 use crate::event::{Action, Event, LogLevel};
+use crate::mutation_quota::{MutationLimit, MutationQuotas};
 use crate::periodic::{Periodic, Task};
 use crate::size::fitting;
 use crate::timeline::{Reply, Timeline};
@@ -10,7 +12,7 @@ use crate::{MAX_RECORDS_PER_USER_OP, dispatch, error_response, story};
 use quorate_base::{Epoch, NodeId, Now, Offset, Prng, Time};
 use quorate_metadata::{Image, Replayer};
 use quorate_protocol::batch::MAX_BATCH_BYTES;
-use quorate_protocol::messages::UpdateFeaturesResponse;
+use quorate_protocol::messages::{EnvelopeResponse, UpdateFeaturesResponse};
 use quorate_protocol::records::NoOpRecord;
 use quorate_protocol::{AnyRequest, AnyResponse, ErrorCode, KStr, MetadataRecord};
 use std::collections::BTreeMap;
@@ -29,6 +31,8 @@ pub struct Controller {
     active: Option<Epoch>,
     /// Answers that wait for raft's word on a kraft.version.
     awaiting_raft: BTreeMap<Token, Reply>,
+    /// Of this term as the active controller.
+    mutation_quotas: MutationQuotas,
 }
 
 /// What lasts for one step only.
@@ -52,6 +56,7 @@ impl Controller {
             periodic: Periodic::default(),
             active: None,
             awaiting_raft: BTreeMap::new(),
+            mutation_quotas: MutationQuotas::default(),
         }
     }
 
@@ -95,14 +100,25 @@ impl Controller {
     /// The answer to a request that its principal may not ask; `None` if it may. For raft's APIs,
     /// which do not come by here otherwise.
     pub fn deny(&self, context: &RequestContext, request: &AnyRequest) -> Option<AnyResponse> {
+        if let Some(sender) = &context.envelope_sender
+            && !dispatch::may_forward(&self.config, self.committed(), context, sender)
+        {
+            // Of the envelope, not of what is in it.
+            return Some(AnyResponse::Envelope(EnvelopeResponse {
+                error_code: ErrorCode::ClusterAuthorizationFailed.code(),
+                ..Default::default()
+            }));
+        }
         if dispatch::may_ask(&self.config, self.committed(), context, request) {
             return None;
         }
-        error_response(
+        let mut response = error_response(
             request,
             ErrorCode::ClusterAuthorizationFailed,
             "Cluster authorization failed.",
-        )
+        )?;
+        fit_version(&mut response, context.api_version);
+        Some(response)
     }
 
     /// One event in, what to do out, in order. `next_offset` is raft's log end, `raft` its summary.
@@ -144,6 +160,7 @@ impl Controller {
         context: &RequestContext,
         request: AnyRequest,
     ) {
+        let version = context.api_version;
         if let Some(response) = self.deny(context, &request) {
             return step.respond(token, response);
         }
@@ -154,7 +171,7 @@ impl Controller {
             return step.respond(token, response);
         }
         if self.active.is_none() {
-            return self.refuse(step, token, &request, ErrorCode::NotController);
+            return self.refuse(step, token, version, &request, ErrorCode::NotController);
         }
         if let Some(response) = dispatch::read_active(&image, &request) {
             return step.respond(token, response);
@@ -169,21 +186,37 @@ impl Controller {
         context: &RequestContext,
         request: AnyRequest,
     ) {
+        let version = context.api_version;
+        let waited = step.now.time.since(context.received_at);
+        if dispatch::patience(&request).is_some_and(|patience| waited >= patience) {
+            return self.refuse(step, token, version, &request, ErrorCode::RequestTimedOut);
+        }
         let mut draft = self.draft(step);
-        let env = &mut self.env(step);
-        let Some(decided) = dispatch::write(env, &mut draft, context, &request) else {
-            return self.refuse(step, token, &request, ErrorCode::UnknownServerError);
+        // Apart from the rest for the time of this decision, which borrows the rest.
+        let mut quotas = std::mem::take(&mut self.mutation_quotas);
+        let mut limit = match dispatch::strict_quota_since(&request) {
+            Some(since) => {
+                let limits = &self.timeline.stable().client_quotas;
+                quotas.limit(limits, context, context.api_version >= since, step.now.time)
+            }
+            None => MutationLimit::none(),
+        };
+        let decided =
+            dispatch::write(&mut self.env(step), &mut draft, context, &request, &mut limit);
+        self.mutation_quotas = quotas;
+        let Some(decided) = decided else {
+            return self.refuse(step, token, version, &request, ErrorCode::UnknownServerError);
         };
         // What a user asks for is done whole or not at all: it goes into one append.
         let is_whole = draft.is_empty()
             || fitting(draft.records(), MAX_RECORDS_PER_USER_OP, BYTES_PER_APPEND_MAX)
                 == draft.len();
         if !is_whole && dispatch::is_user_operation(&request) {
-            return self.refuse(step, token, &request, ErrorCode::PolicyViolation);
+            return self.refuse(step, token, version, &request, ErrorCode::PolicyViolation);
         }
         self.append(step, draft);
         let may_need_registration = matches!(request, AnyRequest::UpdateFeatures(_));
-        let reply = Reply { token, request, response: decided.response };
+        let reply = Reply { token, api_version: version, request, response: decided.response };
         if let Some((level, validate_only)) = decided.kraft_version {
             self.awaiting_raft.insert(token, reply);
             step.actions.push(Action::UpgradeKraftVersion { token, level, validate_only });
@@ -202,7 +235,14 @@ impl Controller {
         }
     }
 
-    fn refuse(&self, step: &mut Step<'_>, token: Token, request: &AnyRequest, error: ErrorCode) {
+    fn refuse(
+        &self,
+        step: &mut Step<'_>,
+        token: Token,
+        api_version: i16,
+        request: &AnyRequest,
+        error: ErrorCode,
+    ) {
         let message = match error {
             ErrorCode::NotController => match step.raft.leader {
                 Some(leader) if leader != self.config.node_id => {
@@ -213,10 +253,15 @@ impl Controller {
             ErrorCode::PolicyViolation => {
                 "Unable to perform excessively large batch operation.".to_owned()
             }
+            // Kafka has no words for it.
+            ErrorCode::RequestTimedOut => String::new(),
             other => other.message().to_owned(),
         };
         match error_response(request, error, &message) {
-            Some(response) => step.respond(token, response),
+            Some(mut response) => {
+                fit_version(&mut response, api_version);
+                step.respond(token, response);
+            }
             None => step.log(
                 LogLevel::Error,
                 format!(
@@ -258,10 +303,17 @@ impl Controller {
         assert!(self.active.take().is_some(), "deactivated without being active");
         let mut waiting = self.timeline.resign();
         waiting.extend(std::mem::take(&mut self.awaiting_raft).into_values());
+        self.mutation_quotas.clear();
         self.heartbeats.deactivate(&self.timeline.latest().latest().cluster);
         for reply in waiting {
             // What was decided may yet be committed by the next leader; the client has to look.
-            self.refuse(step, reply.token, &reply.request, ErrorCode::NotController);
+            self.refuse(
+                step,
+                reply.token,
+                reply.api_version,
+                &reply.request,
+                ErrorCode::NotController,
+            );
         }
     }
 

@@ -5,10 +5,14 @@ use crate::decide::{
     features, isr, partitions, producers, quotas, reassign, scram, tokens, topics,
 };
 use crate::env::allowed;
-use crate::{ControllerConfig, Draft, Env, Operation, RaftView, RequestContext, Resource};
+use crate::mutation_quota::MutationLimit;
+use crate::{
+    ControllerConfig, Draft, Env, EnvelopeSender, Operation, RaftView, RequestContext, Resource,
+};
 use quorate_base::Offset;
 use quorate_metadata::Image;
 use quorate_protocol::{AnyRequest, AnyResponse};
+use std::time::Duration;
 
 /// A decision that may write records, and what raft has to do for it.
 pub(crate) struct Decided {
@@ -65,6 +69,21 @@ pub(crate) fn may_ask(
         .is_none_or(|it| allowed(config, image, context, it, &Resource::Cluster))
 }
 
+/// True if whoever sent an Envelope may speak for others, as brokers may.
+pub(crate) fn may_forward(
+    config: &ControllerConfig,
+    image: &Image,
+    context: &RequestContext,
+    sender: &EnvelopeSender,
+) -> bool {
+    let outer = RequestContext {
+        principal: sender.principal.clone(),
+        client_address: sender.address,
+        ..context.clone()
+    };
+    allowed(config, image, &outer, Operation::ClusterAction, &Resource::Cluster)
+}
+
 /// Requests that any controller answers at once from what is committed; `None` if it is another one.
 /// `offset` is one past the last record in `image`.
 pub(crate) fn read(
@@ -114,6 +133,7 @@ pub(crate) fn write(
     draft: &mut Draft,
     context: &RequestContext,
     request: &AnyRequest,
+    mutations: &mut MutationLimit<'_>,
 ) -> Option<Decided> {
     macro_rules! decide {
         ($($api:ident => $decide:path),+ ; $($plain_api:ident => $decide_plain:path),+ $(,)?) => {
@@ -122,6 +142,15 @@ pub(crate) fn write(
                 $(AnyRequest::$plain_api(it) => {
                     AnyResponse::$plain_api($decide_plain(env, draft, it))
                 })+
+                AnyRequest::CreateTopics(it) => AnyResponse::CreateTopics(
+                    topics::create_topics_within(env, draft, context, it, mutations),
+                ),
+                AnyRequest::DeleteTopics(it) => AnyResponse::DeleteTopics(
+                    topics::delete_topics_within(env, draft, context, it, mutations),
+                ),
+                AnyRequest::CreatePartitions(it) => AnyResponse::CreatePartitions(
+                    partitions::create_partitions_within(env, draft, context, it, mutations),
+                ),
                 AnyRequest::UpdateFeatures(it) => {
                     let update = features::update_features(env, draft, context, it);
                     let response = AnyResponse::UpdateFeatures(update.response);
@@ -138,9 +167,6 @@ pub(crate) fn write(
         ControllerRegistration => controllers::register_controller,
         UnregisterController => controllers::unregister_controller,
         AllocateProducerIds => producers::allocate_producer_ids,
-        CreateTopics => topics::create_topics,
-        DeleteTopics => topics::delete_topics,
-        CreatePartitions => partitions::create_partitions,
         AlterPartition => isr::alter_partition,
         ElectLeaders => elections::elect_leaders,
         AlterPartitionReassignments => reassign::alter_partition_reassignments,
@@ -156,6 +182,30 @@ pub(crate) fn write(
         AlterClientQuotas => quotas::alter_client_quotas,
     };
     Some(Decided { response, kraft_version: None })
+}
+
+/// The first version of a request that knows THROTTLING_QUOTA_EXCEEDED, if its changes count against
+/// `controller_mutation_rate` (KIP-599).
+pub(crate) fn strict_quota_since(request: &AnyRequest) -> Option<i16> {
+    match request {
+        AnyRequest::CreateTopics(_) => Some(6),
+        AnyRequest::DeleteTopics(_) => Some(5),
+        AnyRequest::CreatePartitions(_) => Some(3),
+        _ => None,
+    }
+}
+
+/// How long the client waits for an answer, where it says so; what waited longer is not worth deciding.
+pub(crate) fn patience(request: &AnyRequest) -> Option<Duration> {
+    let timeout_ms = match request {
+        AnyRequest::CreateTopics(it) => it.timeout_ms,
+        AnyRequest::DeleteTopics(it) => it.timeout_ms,
+        AnyRequest::CreatePartitions(it) => it.timeout_ms,
+        AnyRequest::ElectLeaders(it) => it.timeout_ms,
+        AnyRequest::AlterPartitionReassignments(it) => it.timeout_ms,
+        _ => return None,
+    };
+    Some(Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0)))
 }
 
 /// APIs of users and operators, whose decisions are limited in size; those of brokers and controllers

@@ -12,7 +12,7 @@ pub fn error_response(
     message: &str,
 ) -> Option<AnyResponse> {
     let error_code = error.code();
-    let text = || Some(KStr::from(message));
+    let text = || text(message);
     let response = match request {
         AnyRequest::BrokerRegistration(_) => {
             AnyResponse::BrokerRegistration(BrokerRegistrationResponse {
@@ -116,6 +116,20 @@ pub fn error_response(
     Some(response)
 }
 
+/// As it stands in an answer; an empty one is none.
+fn text(message: &str) -> Option<KStr> {
+    (!message.is_empty()).then(|| KStr::from(message))
+}
+
+/// Takes out what the answer's version cannot carry: the first version of ElectLeaders has no code at the top.
+pub(crate) fn fit_version(response: &mut AnyResponse, api_version: i16) {
+    if let AnyResponse::ElectLeaders(it) = response
+        && api_version == 0
+    {
+        it.error_code = ErrorCode::None.code();
+    }
+}
+
 /// Raft decides these, but whether somebody may ask at all is decided before.
 fn of_raft(request: &AnyRequest, error_code: i16) -> Option<AnyResponse> {
     macro_rules! top_level {
@@ -143,7 +157,7 @@ fn of_raft(request: &AnyRequest, error_code: i16) -> Option<AnyResponse> {
 }
 
 fn per_item(request: &AnyRequest, error_code: i16, message: &str) -> Option<AnyResponse> {
-    let text = || Some(KStr::from(message));
+    let text = || text(message);
     let response = match request {
         AnyRequest::CreateTopics(request) => AnyResponse::CreateTopics(CreateTopicsResponse {
             topics: request
@@ -289,16 +303,38 @@ fn per_item(request: &AnyRequest, error_code: i16, message: &str) -> Option<AnyR
         AnyRequest::AlterPartitionReassignments(request) => {
             AnyResponse::AlterPartitionReassignments(reassignments(request, error_code, message))
         }
-        AnyRequest::ListPartitionReassignments(_) => {
+        AnyRequest::ListPartitionReassignments(request) => {
             AnyResponse::ListPartitionReassignments(ListPartitionReassignmentsResponse {
                 error_code,
                 error_message: text(),
+                topics: asked_for(request),
                 ..Default::default()
             })
         }
         _ => return None,
     };
     Some(response)
+}
+
+/// Kafka names in its refusal what was asked for, as if it was being reassigned.
+fn asked_for(
+    request: &ListPartitionReassignmentsRequest,
+) -> Vec<list_partition_reassignments_response::OngoingTopicReassignment> {
+    use list_partition_reassignments_response::{
+        OngoingPartitionReassignment, OngoingTopicReassignment,
+    };
+    let partition = |index: &i32| OngoingPartitionReassignment {
+        partition_index: *index,
+        ..Default::default()
+    };
+    let topics = request.topics.iter().flatten();
+    topics
+        .map(|topic| OngoingTopicReassignment {
+            name: topic.name.clone(),
+            partitions: topic.partition_indexes.iter().map(partition).collect(),
+            ..Default::default()
+        })
+        .collect()
 }
 
 fn client_quotas(
@@ -309,7 +345,7 @@ fn client_quotas(
     use alter_client_quotas_response::{EntityData, EntryData};
     let entry = |it: &alter_client_quotas_request::EntryData| EntryData {
         error_code,
-        error_message: Some(KStr::from(message)),
+        error_message: text(message),
         entity: it
             .entity
             .iter()
@@ -345,7 +381,7 @@ fn elect_leaders(
                     .map(|partition_id| PartitionResult {
                         partition_id: *partition_id,
                         error_code,
-                        error_message: Some(KStr::from(message)),
+                        error_message: text(message),
                         ..Default::default()
                     })
                     .collect(),
@@ -366,7 +402,7 @@ fn reassignments(
     };
     AlterPartitionReassignmentsResponse {
         error_code,
-        error_message: Some(KStr::from(message)),
+        error_message: text(message),
         responses: request
             .topics
             .iter()
@@ -378,7 +414,7 @@ fn reassignments(
                     .map(|it| ReassignablePartitionResponse {
                         partition_index: it.partition_index,
                         error_code,
-                        error_message: Some(KStr::from(message)),
+                        error_message: text(message),
                         ..Default::default()
                     })
                     .collect(),

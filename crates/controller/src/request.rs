@@ -34,6 +34,15 @@ impl std::fmt::Display for Principal {
     }
 }
 
+/// The connection that an Envelope came over.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EnvelopeSender {
+    /// As authenticated.
+    pub principal: Principal,
+    /// Its address.
+    pub address: IpAddr,
+}
+
 /// Everything about a request but its body.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RequestContext {
@@ -49,6 +58,8 @@ pub struct RequestContext {
     pub listener: Str,
     /// True if it came inside an Envelope.
     pub forwarded: bool,
+    /// Who sent the Envelope, if it came in one: only brokers may speak for others.
+    pub envelope_sender: Option<EnvelopeSender>,
     /// When the frame was complete.
     pub received_at: Time,
 }
@@ -63,6 +74,7 @@ impl RequestContext {
             client_address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             listener: Str::from("CONTROLLER"),
             forwarded: false,
+            envelope_sender: None,
             received_at: Time::ZERO,
         }
     }

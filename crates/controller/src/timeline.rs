@@ -25,6 +25,8 @@ pub(crate) struct Timeline {
 /// An answer that waits for records to be committed.
 pub(crate) struct Reply {
     pub(crate) token: Token,
+    /// Of request and answer.
+    pub(crate) api_version: i16,
     /// Kept so that it can be refused in its own form if leadership is lost.
     pub(crate) request: AnyRequest,
     pub(crate) response: AnyResponse,

@@ -247,6 +247,10 @@ fn the_last_of_two_settings_of_one_key_counts() {
     let ops = [("retention.ms", SET, Some("1")), ("retention.ms", SET, Some("2"))];
     let (error, _, records) = one(&mut Desk::at(30), resource(TOPIC, "foo", &ops));
     assert_eq!((error, records), ("NONE", vec![config(TOPIC, "foo", "retention.ms", Some("2"))]));
+    // The first is not even looked at.
+    let ops = [("retention.ms", APPEND, Some("1")), ("retention.ms", SET, Some("2"))];
+    let (error, _, records) = one(&mut Desk::at(30), resource(TOPIC, "foo", &ops));
+    assert_eq!((error, records), ("NONE", vec![config(TOPIC, "foo", "retention.ms", Some("2"))]));
 }
 
 #[test]

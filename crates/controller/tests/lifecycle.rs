@@ -3,12 +3,16 @@
 mod world;
 
 use quorate_base::{Offset, OffsetAndEpoch, Uuid};
-use quorate_controller::{Action, Controller, ControllerConfig, Event, RequestContext};
+use quorate_controller::{
+    Action, AuthorizerConfig, Controller, ControllerConfig, EnvelopeSender, Event, Principal,
+    RequestContext,
+};
 use quorate_metadata::{ConfigResource, Image};
 use quorate_protocol::features::Feature;
+use quorate_protocol::header::encode_response;
 use quorate_protocol::messages::*;
 use quorate_protocol::records::*;
-use quorate_protocol::{AnyRequest, AnyResponse, ErrorCode, KStr, MetadataRecord};
+use quorate_protocol::{AnyRequest, AnyResponse, ApiKey, ErrorCode, KStr, MetadataRecord};
 use std::time::Duration;
 use world::{SESSION, Wants, World, broker, config, feature_record};
 
@@ -416,6 +420,30 @@ fn a_request_that_no_controller_decides_is_told_to_the_operator() {
 }
 
 #[test]
+fn what_waited_longer_than_its_client_is_not_decided() {
+    let mut world = World::active(30);
+    let patience = |timeout_ms| {
+        AnyRequest::ElectLeaders(ElectLeadersRequest { timeout_ms, ..Default::default() })
+    };
+    for timeout_ms in [0, -1] {
+        let answer = world.ask(patience(timeout_ms));
+        assert_eq!(answer.error_codes()[0], ErrorCode::RequestTimedOut.code());
+    }
+    assert_eq!(world.ask(patience(i32::MAX)).error_codes()[0], ErrorCode::None.code());
+}
+
+/// Version 0 of ElectLeaders has no code at the top: what sets one cannot be encoded.
+#[test]
+fn every_version_of_elect_leaders_can_be_refused() {
+    let mut world = World::new(config(30));
+    for version in ApiKey::ElectLeaders.versions() {
+        let token = world.send_version(AnyRequest::ElectLeaders(Default::default()), version);
+        let answer = world.answers.get(&token).expect("answered at once");
+        encode_response(answer, version, 1).expect("can be written");
+    }
+}
+
+#[test]
 fn the_same_events_lead_to_the_same_actions() {
     let run = || {
         let mut world = World::active(30);
@@ -471,4 +499,33 @@ fn an_authorizer_without_acls_refuses_raft_and_controller_alike() {
     let raft = world.raft.clone();
     world.controller.step(world.now, 1, raft, Event::Timeout, &mut actions);
     assert!(!actions.iter().any(|it| matches!(it, Action::Append { .. })));
+}
+
+/// What is in an Envelope is believed to come from whom it names: only because brokers alone may send one.
+#[test]
+fn only_who_may_act_for_the_cluster_may_speak_for_others() {
+    let mut config = config(30);
+    config.authorizer = Some(AuthorizerConfig {
+        super_users: vec![Principal::user("root"), Principal::user("broker")],
+        allow_everyone_if_no_acl_found: false,
+    });
+    let world = World::new(config);
+    let as_root_by = |sender: &str| RequestContext {
+        principal: Principal::user("root"),
+        forwarded: true,
+        envelope_sender: Some(EnvelopeSender {
+            principal: Principal::user(sender),
+            address: "10.0.0.9".parse().expect("an address"),
+        }),
+        ..RequestContext::internal(0)
+    };
+    let request = AnyRequest::DeleteAcls(DeleteAclsRequest::default());
+    assert_eq!(world.controller.deny(&as_root_by("broker"), &request), None);
+    match world.controller.deny(&as_root_by("mallory"), &request) {
+        Some(AnyResponse::Envelope(refused)) => {
+            assert_eq!(refused.error_code, ErrorCode::ClusterAuthorizationFailed.code());
+            assert_eq!(refused.response_data, None);
+        }
+        other => panic!("{other:?}"),
+    }
 }

@@ -108,7 +108,7 @@ fn each_error_of_a_creation() {
         (topic("a b", 0, 0), "INVALID_TOPIC_EXCEPTION"),
         (topic("ä", 0, 0), "INVALID_TOPIC_EXCEPTION"),
         (topic(&long, 0, 0), "INVALID_TOPIC_EXCEPTION"),
-        (topic("__cluster_metadata", 0, 0), "TOPIC_AUTHORIZATION_FAILED"),
+        (topic("__cluster_metadata", 0, 0), "INVALID_REQUEST"),
         (with_config(topic("t", 0, 0), "retention.ms", None), "INVALID_CONFIG"),
         (with_config(topic("t", 0, 0), "no.such.setting", Some("1")), "INVALID_CONFIG"),
         (with_config(topic("t", 0, 0), "retention.ms", Some("soon")), "INVALID_CONFIG"),

@@ -71,7 +71,7 @@ fn required(option: &str) -> Failure {
 }
 
 /// Who votes first, from the three flags that exclude each other.
-fn initial_voters(args: &Parsed, config: &StorageConfig) -> Result<InitialVoters, Failure> {
+pub fn initial_voters(args: &Parsed, config: &StorageConfig) -> Result<InitialVoters, Failure> {
     let standalone = args.has("standalone");
     let explicit = args.value("initial-controllers");
     let none = args.has("no-initial-controllers");

@@ -4,6 +4,8 @@ mod format;
 mod levels;
 mod scram;
 
+pub use format::initial_voters;
+
 use crate::args::{Opt, Parsed, flag, option};
 use crate::failure::Failure;
 use quorate_base::{Prng, Uuid};

@@ -83,7 +83,9 @@ pub fn create_acls(
     if draft.len() > limit {
         draft.rollback(start);
         let refusal = Refusal::too_many_records();
-        let failed = |_: &AclCreation| creation_failed(refusal.error, refusal.message.clone());
+        let failed = |_: &AclCreation| {
+            creation_failed(refusal.error, refusal.message.clone().unwrap_or_default())
+        };
         results = request.creations.iter().map(failed).collect();
     }
     CreateAclsResponse { results, ..Default::default() }
@@ -196,7 +198,8 @@ pub fn delete_acls(
             before.acls.iter().filter(|acl| filter.matches(acl)).cloned().collect();
         if draft.len() + matching.len() > limit {
             let refusal = Refusal::too_many_records();
-            filter_results.push(filter_failed(refusal.error, &refusal.message));
+            filter_results
+                .push(filter_failed(refusal.error, refusal.message.as_deref().unwrap_or_default()));
             continue;
         }
         for acl in &matching {

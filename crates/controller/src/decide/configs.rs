@@ -1,6 +1,6 @@
 //! IncrementalAlterConfigs and AlterConfigs (KIP-133, 339, 714, 848).
 
-use crate::config_defs::{self, CLIENT_METRICS, ConfigType, GROUP, TOPIC, parts};
+use crate::config_defs::{self, ConfigType, GROUP, TOPIC, parts};
 use crate::decide::config_checks::{self, check};
 use crate::decide::describe_configs::target;
 use crate::decide::refusal::{Refusal, code_and_text};
@@ -239,8 +239,10 @@ fn incremental_changes(
     const DELETE: i8 = 1;
     const APPEND: i8 = 2;
     const SUBTRACT: i8 = 3;
+    // Of a name given twice the last one counts, and the others are not even looked at.
+    let last: BTreeMap<&KStr, &AlterableConfig> = configs.iter().map(|it| (&it.name, it)).collect();
     let mut changes = Changes::new();
-    for config in configs {
+    for config in last.into_values() {
         let name = Str::from(&config.name);
         let value = match config.config_operation {
             // Kafka's controllers take a value of null for a removal; brokers refuse it before.
@@ -293,11 +295,9 @@ fn is_list(kind: ConfigResourceKind, name: &str) -> bool {
     let kind = match kind {
         ConfigResourceKind::Topic => config_defs::find(TOPIC, name).map(|def| def.kind),
         ConfigResourceKind::Group => config_defs::find(GROUP, name).map(|def| def.kind),
-        ConfigResourceKind::ClientMetrics => {
-            config_defs::find(CLIENT_METRICS, name).map(|def| def.kind)
-        }
         ConfigResourceKind::Broker => broker_defs::find(name).map(|def| def.kind),
-        ConfigResourceKind::BrokerLogger => None,
+        // Kafka's controller has lists of client metrics and knows them not to be such.
+        ConfigResourceKind::ClientMetrics | ConfigResourceKind::BrokerLogger => None,
     };
     kind == Some(ConfigType::List)
 }

@@ -30,7 +30,8 @@ pub fn register_controller(
     draft.push(RegisterControllerRecord {
         controller_id: request.controller_id,
         incarnation_id: request.incarnation_id,
-        zk_migration_ready: request.zk_migration_ready,
+        // The migration is over; Kafka 4 forgets the flag, too.
+        zk_migration_ready: false,
         end_points: request
             .listeners
             .iter()

@@ -211,7 +211,9 @@ impl View<'_> {
     /// What was set for all brokers, and nothing else.
     fn all_brokers(&self) -> Vec<DescribeConfigsResourceResult> {
         let set = self.image.configs.get(&ConfigResource::default_broker());
-        let names = set.into_iter().flat_map(|it| it.keys());
+        // What cannot be set this way has no effect, and Kafka does not show it.
+        let has_effect = |name: &&Str| broker_defs::find(name).is_none_or(|def| def.dynamic);
+        let names = set.into_iter().flat_map(|it| it.keys()).filter(has_effect);
         names
             .map(|name| {
                 let synonyms = self.origins(name).into_iter();
@@ -252,7 +254,7 @@ impl View<'_> {
             name: KStr::from(name),
             value: shown.map(|it| KStr::from(&normalised(kind, &it))),
             // Kafka says so of every setting with a listener's prefix.
-            read_only: !broker_defs::find(name).is_some_and(|it| it.dynamic),
+            read_only: !broker_defs::find(name).is_some_and(|it| it.dynamic) && !is_rate(name),
             config_source: first_source(&synonyms),
             is_sensitive,
             synonyms: if self.synonyms { synonyms } else { Vec::new() },
@@ -307,7 +309,18 @@ fn origin(name: &str, value: Option<Str>, source: ConfigSource) -> DescribeConfi
 
 /// Passwords, and whatever this release does not know and so cannot tell.
 fn is_secret(name: &str) -> bool {
-    broker_defs::find_prefixed(name).is_none_or(|def| def.kind == ConfigType::Password)
+    !is_rate(name)
+        && broker_defs::find_prefixed(name).is_none_or(|def| def.kind == ConfigType::Password)
+}
+
+/// Rates of replication, which brokers take although they are no settings of a file.
+fn is_rate(name: &str) -> bool {
+    matches!(
+        name,
+        "leader.replication.throttled.rate"
+            | "follower.replication.throttled.rate"
+            | "replica.alter.log.dirs.io.max.bytes.per.second"
+    )
 }
 
 /// The settings that say the same in other units, best one first, and for a listener's setting the one

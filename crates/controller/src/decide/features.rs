@@ -47,9 +47,10 @@ pub fn update_features(
     }
     let mut response = UpdateFeaturesResponse { error_message: None, ..Default::default() };
     if context.api_version < FIRST_WITHOUT_RESULTS {
+        // Kafka gives the name of "no error" as the message of each.
         let done = |it: &Update| UpdatableFeatureResult {
             feature: it.feature.clone(),
-            error_message: None,
+            error_message: Some(KStr::from(ErrorCode::None.name())),
             ..Default::default()
         };
         response.results = updates.iter().map(done).collect();

@@ -3,6 +3,7 @@
 use crate::cluster_view::ClusterView;
 use crate::decide::names::without_duplicates;
 use crate::decide::refusal::{Refusal, code_and_text};
+use crate::mutation_quota::MutationLimit;
 use crate::new_partitions::{self, MAX_PARTITIONS_PER_REQUEST};
 use crate::placement;
 use crate::{Draft, Env, MAX_RECORDS_PER_USER_OP, Operation, RequestContext, Resource};
@@ -22,6 +23,18 @@ pub fn create_partitions(
     draft: &mut Draft,
     context: &RequestContext,
     request: &CreatePartitionsRequest,
+) -> CreatePartitionsResponse {
+    create_partitions_within(env, draft, context, request, &mut MutationLimit::none())
+}
+
+/// As [`create_partitions`], for a client whose rate of changes is limited: then also
+/// THROTTLING_QUOTA_EXCEEDED, before the assignment is looked at.
+pub fn create_partitions_within(
+    env: &mut Env<'_>,
+    draft: &mut Draft,
+    context: &RequestContext,
+    request: &CreatePartitionsRequest,
+    mutations: &mut MutationLimit<'_>,
 ) -> CreatePartitionsResponse {
     let before = draft.checkpoint();
     let limit = draft.len() + MAX_RECORDS_PER_USER_OP;
@@ -50,7 +63,7 @@ pub fn create_partitions(
         return refuse_all(request, &new_partitions::too_many_partitions());
     }
     for topic in allowed {
-        let outcome = create(env, draft, topic);
+        let outcome = create(env, draft, topic, mutations);
         results.push(result(&topic.name, &outcome));
         for record in outcome.into_iter().flatten() {
             draft.push(record);
@@ -63,7 +76,8 @@ pub fn create_partitions(
     if request.validate_only {
         draft.rollback(before);
     }
-    CreatePartitionsResponse { results, ..Default::default() }
+    let throttle_time_ms = mutations.throttle_time_ms();
+    CreatePartitionsResponse { results, throttle_time_ms, ..Default::default() }
 }
 
 fn exceeds_limit(draft: &Draft, topics: &[&CreatePartitionsTopic]) -> bool {
@@ -78,10 +92,11 @@ fn create(
     env: &mut Env<'_>,
     draft: &Draft,
     asked: &CreatePartitionsTopic,
+    mutations: &mut MutationLimit<'_>,
 ) -> Result<Vec<MetadataRecord>, Refusal> {
     let view = ClusterView::new(draft.image(), env.config);
     let topic = draft.image().topics.by_name(&asked.name);
-    let topic = topic.ok_or_else(|| Refusal::plain(ErrorCode::UnknownTopicOrPartition))?;
+    let topic = topic.ok_or_else(|| Refusal::silent(ErrorCode::UnknownTopicOrPartition))?;
     let have = topic.partition_count;
     if asked.count <= have {
         let why = match asked.count == have {
@@ -94,6 +109,7 @@ fn create(
         return Err(Refusal::new(ErrorCode::InvalidPartitions, why));
     }
     let additional = asked.count - have;
+    mutations.record(additional as usize)?;
     let first = draft.image().topics.partition(topic.id, 0);
     let replication_factor = first.map_or(0, |it| it.replicas().len());
     let placed: Vec<Vec<NodeId>> = match &asked.assignments {

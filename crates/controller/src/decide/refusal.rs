@@ -7,19 +7,25 @@ use quorate_protocol::{ErrorCode, KStr};
 pub struct Refusal {
     /// The protocol's code, never `None`.
     pub error: ErrorCode,
-    /// What was wrong, with names and numbers.
-    pub message: String,
+    /// What was wrong, with names and numbers; `None` where Kafka gives a code alone, which clients
+    /// put into their own words.
+    pub message: Option<String>,
 }
 
 impl Refusal {
     /// With a text of its own.
     pub fn new(error: ErrorCode, message: impl Into<String>) -> Refusal {
-        Refusal { error, message: message.into() }
+        Refusal { error, message: Some(message.into()) }
     }
 
     /// With the general text of the error.
     pub fn plain(error: ErrorCode) -> Refusal {
         Refusal::new(error, error.message())
+    }
+
+    /// Without a text.
+    pub fn silent(error: ErrorCode) -> Refusal {
+        Refusal { error, message: None }
     }
 
     /// A request that would lead to more records than one request may (KIP-455's and Kafka's limit of
@@ -41,7 +47,7 @@ impl Refusal {
 
     /// The text as it stands in an answer.
     pub fn text(&self) -> Option<KStr> {
-        Some(KStr::from(self.message.as_str()))
+        self.message.as_deref().map(KStr::from)
     }
 }
 

@@ -5,6 +5,7 @@ use crate::decide::configs;
 use crate::decide::effective_configs::effective_new_topic_configs;
 use crate::decide::names::without_duplicates;
 use crate::decide::refusal::{Refusal, code_and_text};
+use crate::mutation_quota::MutationLimit;
 use crate::new_partitions::{self, MAX_PARTITIONS_PER_REQUEST};
 use crate::placement;
 use crate::topic_names::{self, METADATA_TOPIC};
@@ -27,14 +28,26 @@ const FIRST_VERSION_WITH_DELETION_DISABLED: i16 = 3;
 /// Creates topics, each whole or not at all.
 ///
 /// Errors: POLICY_VIOLATION for more than 10,000 partitions or records in one request; for a topic, in
-/// this order, INVALID_REQUEST (named twice), TOPIC_AUTHORIZATION_FAILED (also for the metadata log's
-/// name), TOPIC_ALREADY_EXISTS, INVALID_TOPIC_EXCEPTION, INVALID_CONFIG, and for its partitions
+/// this order, INVALID_REQUEST (named twice, or the metadata log's name), TOPIC_AUTHORIZATION_FAILED,
+/// TOPIC_ALREADY_EXISTS, INVALID_TOPIC_EXCEPTION, INVALID_CONFIG, and for its partitions
 /// INVALID_REQUEST, INVALID_REPLICA_ASSIGNMENT, INVALID_REPLICATION_FACTOR, INVALID_PARTITIONS.
 pub fn create_topics(
     env: &mut Env<'_>,
     draft: &mut Draft,
     context: &RequestContext,
     request: &CreateTopicsRequest,
+) -> CreateTopicsResponse {
+    create_topics_within(env, draft, context, request, &mut MutationLimit::none())
+}
+
+/// As [`create_topics`], for a client whose rate of changes is limited: THROTTLING_QUOTA_EXCEEDED is the last
+/// error looked for.
+pub fn create_topics_within(
+    env: &mut Env<'_>,
+    draft: &mut Draft,
+    context: &RequestContext,
+    request: &CreateTopicsRequest,
+    mutations: &mut MutationLimit<'_>,
 ) -> CreateTopicsResponse {
     let (unique, duplicates) = without_duplicates(request.topics.iter().map(|it| &it.name));
     let may = |it| env.authorize(draft.image(), context, Operation::Create, it);
@@ -53,8 +66,8 @@ pub fn create_topics(
     let mut results = Vec::with_capacity(request.topics.len());
     for topic in &wanted {
         let before_topic = draft.checkpoint();
-        let created =
-            check_name(&existing, &topic.name).and_then(|()| create(env, draft, context, topic));
+        let created = check_name(&existing, &topic.name)
+            .and_then(|()| create(env, draft, context, topic, mutations));
         if draft.len() > limit {
             draft.rollback(before);
             return refuse_all(request, &Refusal::too_many_records());
@@ -70,13 +83,17 @@ pub fn create_topics(
     let duplicate = Refusal::new(ErrorCode::InvalidRequest, "Duplicate topic name.");
     results.extend(duplicates.iter().map(|name| refused(name, &duplicate)));
     results.extend(unique.iter().filter(|it| !allowed.contains(*it)).map(|name| {
-        CreatableTopicResult {
-            name: KStr::from(*name),
-            error_code: ErrorCode::TopicAuthorizationFailed.code(),
-            ..Default::default()
-        }
+        let why = match *name {
+            METADATA_TOPIC => Refusal::new(
+                ErrorCode::InvalidRequest,
+                format!("{METADATA_TOPIC} is the cluster's own log; it cannot be created."),
+            ),
+            _ => Refusal::new(ErrorCode::TopicAuthorizationFailed, "Authorization failed."),
+        };
+        refused(&KStr::from(*name), &why)
     }));
-    CreateTopicsResponse { topics: results, ..Default::default() }
+    let throttle_time_ms = mutations.throttle_time_ms();
+    CreateTopicsResponse { topics: results, throttle_time_ms, ..Default::default() }
 }
 
 fn partitions_wanted(env: &Env<'_>, topics: &[&CreatableTopic]) -> i64 {
@@ -115,6 +132,7 @@ fn create(
     draft: &mut Draft,
     context: &RequestContext,
     topic: &CreatableTopic,
+    mutations: &mut MutationLimit<'_>,
 ) -> Result<CreatableTopicResult, Refusal> {
     let topic_id = new_topic_id(env, draft.image());
     let name = topic.name.detached();
@@ -124,6 +142,7 @@ fn create(
         true => place(env, draft, topic)?,
         false => place_by_hand(env, draft, topic)?,
     };
+    mutations.record(placed.len())?;
     let mut result =
         CreatableTopicResult { name, topic_id, error_message: None, ..Default::default() };
     let resource = Resource::Topic(&topic.name);
@@ -281,6 +300,18 @@ pub fn delete_topics(
     context: &RequestContext,
     request: &DeleteTopicsRequest,
 ) -> DeleteTopicsResponse {
+    delete_topics_within(env, draft, context, request, &mut MutationLimit::none())
+}
+
+/// As [`delete_topics`], for a client whose rate of changes is limited: then also
+/// THROTTLING_QUOTA_EXCEEDED.
+pub fn delete_topics_within(
+    env: &mut Env<'_>,
+    draft: &mut Draft,
+    context: &RequestContext,
+    request: &DeleteTopicsRequest,
+    mutations: &mut MutationLimit<'_>,
+) -> DeleteTopicsResponse {
     if env
         .config
         .static_settings
@@ -323,10 +354,16 @@ pub fn delete_topics(
             draft.rollback(before);
             return refuse_deletion(request, &Refusal::too_many_records());
         }
-        draft.push(RemoveTopicRecord { topic_id: *topic_id, ..Default::default() });
-        answers.push(answer(Some(name), *topic_id, &Ok(())));
+        let topic = draft.image().topics.by_id(*topic_id);
+        let partitions = topic.map_or(0, |it| it.partition_count.max(0) as usize);
+        let outcome = mutations.record(partitions);
+        if outcome.is_ok() {
+            draft.push(RemoveTopicRecord { topic_id: *topic_id, ..Default::default() });
+        }
+        answers.push(answer(Some(name), *topic_id, &outcome));
     }
-    DeleteTopicsResponse { responses: answers, ..Default::default() }
+    let throttle_time_ms = mutations.throttle_time_ms();
+    DeleteTopicsResponse { responses: answers, throttle_time_ms, ..Default::default() }
 }
 
 struct ToDelete {

@@ -120,7 +120,8 @@ impl World {
 
     pub fn send_version(&mut self, request: AnyRequest, version: i16) -> Token {
         self.next_token += 1;
-        let context = RequestContext::internal(version);
+        let received_at = self.now.time;
+        let context = RequestContext { received_at, ..RequestContext::internal(version) };
         self.step(Event::Request { token: self.next_token, context, request });
         self.next_token
     }

@@ -323,6 +323,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             client_address: self.from.ip().to_canonical(),
             listener: self.listener.clone(),
             forwarded: false,
+            envelope_sender: None,
             received_at: self.edge.clock.time(),
         };
         let AnyRequest::Envelope(request) = request else {

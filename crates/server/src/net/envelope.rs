@@ -2,7 +2,7 @@
 //! their answers wrapped again.
 
 use bytes::Bytes;
-use quorate_controller::{Principal, RequestContext};
+use quorate_controller::{EnvelopeSender, Principal, RequestContext};
 use quorate_metadata::Str;
 use quorate_protocol::header::{RequestFrame, encode_response};
 use quorate_protocol::messages::{EnvelopeRequest, EnvelopeResponse};
@@ -46,6 +46,10 @@ pub fn unwrap(
         client_address: address,
         listener: outer.listener.clone(),
         forwarded: true,
+        envelope_sender: Some(EnvelopeSender {
+            principal: outer.principal.clone(),
+            address: outer.client_address,
+        }),
         received_at: outer.received_at,
     };
     Ok(Unwrapped { frame, context, request })
@@ -86,6 +90,10 @@ pub fn refusal(error: ErrorCode) -> EnvelopeResponse {
 /// Puts an answer into its envelope. "Not the controller" goes on the outside instead: the broker
 /// then looks for the active controller and tries again, where the client would only see a failure.
 pub fn wrap(inner: &RequestFrame, response: &AnyResponse) -> EnvelopeResponse {
+    // The sender may not speak for others: it never came to what is inside.
+    if let AnyResponse::Envelope(refused) = response {
+        return refused.clone();
+    }
     let errors = response.error_codes();
     let elsewhere = errors.contains(&ErrorCode::NotController.code())
         || (response.api_key() == ApiKey::DescribeQuorum
