@@ -2,14 +2,18 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod backup;
 mod diff;
 mod dump;
 mod failure;
 mod fsck;
 mod quorum;
 mod recover;
+mod restore;
+mod shadow;
 mod storage_tool;
 mod takeover;
+mod what_if;
 
 use args::{Parsed, option};
 use failure::Failure;
@@ -27,6 +31,10 @@ usage: quorate COMMAND ...
   fsck DIR...                                        check a node's directories, of any Kafka
   diff A B                                           compare two metadata states
   recover DIR...                                     go on after the majority is lost
+  shadow ...                                         follow a running quorum and verify it
+  what-if ...                                        what a change would do, before it is done
+  backup ...                                         keep a copy of a quorum's metadata
+  restore ...                                        a new quorum out of a backup
 
 quorate COMMAND --help tells more; quorate --version tells the version.
 ";
@@ -57,9 +65,13 @@ fn run(args: &[String]) -> i32 {
         "quorum" => finish(quorum::run(rest)),
         "takeover" => finish(takeover::run(rest)),
         "dump" => dump::run(rest),
+        "shadow" => finish(shadow::run(rest)),
         "fsck" => finish(fsck::run(rest)),
         "diff" => finish(diff::run(rest)),
         "recover" => finish(recover::run(rest)),
+        "what-if" => finish(what_if::run(rest)),
+        "backup" => finish(backup::run(rest)),
+        "restore" => finish(restore::run(rest)),
         "-h" | "--help" | "help" => {
             print!("{USAGE}");
             0

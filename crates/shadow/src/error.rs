@@ -45,6 +45,18 @@ pub enum ShadowError {
         /// Where the leader's log goes instead.
         theirs: OffsetAndEpoch,
     },
+    /// The leader's log begins behind the copy's end.
+    #[error(
+        "the quorum's log begins at {theirs}, and this copy ends at {ours}: what lies between cannot be had \
+         any more, because the copy was not renewed for too long or the quorum was restored. Keep this copy \
+         for what it holds; to follow the quorum as it is now, give another directory"
+    )]
+    Gap {
+        /// The copy's end.
+        ours: OffsetAndEpoch,
+        /// The leader's snapshot.
+        theirs: OffsetAndEpoch,
+    },
     /// Files of the copy.
     #[error(transparent)]
     Storage(#[from] StorageError),

@@ -13,8 +13,14 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Snapshots kept; the log is kept from the oldest of them on.
-const SNAPSHOTS_KEPT: usize = 2;
+/// What is kept of the past. The log is kept from the oldest snapshot kept on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Keep {
+    /// So many snapshots.
+    Snapshots(usize),
+    /// Whatever is needed to go back so far.
+    Duration(Duration),
+}
 
 /// A checkpoint that was compared.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -53,6 +59,7 @@ pub struct Shadow {
     /// The last state known to be right; comparisons replay from here.
     base: Replica,
     redecider: Option<Redecider>,
+    keep: Keep,
     done: BTreeSet<(PathBuf, OffsetAndEpoch)>,
     /// Checkpoints compared so far.
     pub compared: Vec<Compared>,
@@ -68,7 +75,11 @@ pub struct Shadow {
 
 impl Shadow {
     /// Over a copy, which may hold what an earlier run left. `decide`: settings to decide again with.
-    pub fn open(mirror: Mirror, decide: Option<ControllerConfig>) -> Result<Shadow, ShadowError> {
+    pub fn open(
+        mirror: Mirror,
+        decide: Option<ControllerConfig>,
+        keep: Keep,
+    ) -> Result<Shadow, ShadowError> {
         let base = match oldest_usable(&mirror)? {
             Some(id) => load_snapshot(mirror.snapshots(), id)?,
             None => Replica::empty(),
@@ -77,6 +88,7 @@ impl Shadow {
             tip: base.clone(),
             base,
             redecider: decide.map(Redecider::new),
+            keep,
             done: BTreeSet::new(),
             compared: Vec::new(),
             damaged: Vec::new(),
@@ -137,9 +149,16 @@ impl Shadow {
             let path = self.mirror.snapshots().path(*id);
             self.compare_file(*id, &path, "the leader".to_owned())?;
         }
-        let compared = |id: &&OffsetAndEpoch| self.compared.iter().any(|it| it.id == **id);
-        if ids.len() > SNAPSHOTS_KEPT && ids.iter().all(|id| compared(&id) || *id == ids[0]) {
-            self.mirror.forget_below(ids[ids.len() - SNAPSHOTS_KEPT])?;
+        let compared = |id: &OffsetAndEpoch| self.compared.iter().any(|it| it.id == *id);
+        if ids.len() < 2 || !ids[1..].iter().all(compared) {
+            return Ok(());
+        }
+        let oldest = match self.keep {
+            Keep::Snapshots(count) => ids.len().checked_sub(count.max(1)).map(|at| ids[at]),
+            Keep::Duration(duration) => self.newest_older_than(&ids, duration)?,
+        };
+        if let Some(oldest) = oldest.filter(|it| *it != ids[0]) {
+            self.mirror.forget_below(oldest)?;
         }
         Ok(())
     }
@@ -161,6 +180,23 @@ impl Shadow {
             self.compare_file(id, &path, origin)?;
         }
         Ok(())
+    }
+
+    /// From it on everything younger can be had.
+    fn newest_older_than(
+        &self,
+        ids: &[OffsetAndEpoch],
+        age: Duration,
+    ) -> Result<Option<OffsetAndEpoch>, ShadowError> {
+        let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+        let limit_ms = self.tip.timestamp_ms().saturating_sub(age_ms);
+        for id in ids.iter().rev() {
+            let reader = self.mirror.snapshots().open(*id)?;
+            if reader.last_contained_log_timestamp_ms() <= limit_ms {
+                return Ok(Some(*id));
+            }
+        }
+        Ok(None)
     }
 
     fn compare_file(

@@ -11,12 +11,14 @@ mod mirror;
 mod record_key;
 pub mod redecide;
 mod replica;
+pub mod restore;
 
 mod source;
+pub mod what_if;
 
 pub use error::ShadowError;
 pub(crate) use error::storage_at;
-pub use follow::{ColdStart, Compared, Damaged, Shadow, cold_start};
+pub use follow::{ColdStart, Compared, Damaged, Keep, Shadow, cold_start};
 pub use mirror::{Mirror, Step, mirrored_cluster};
 pub use record_key::RecordKey;
 pub use replica::{Applied, Replica, load_snapshot};

@@ -21,6 +21,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const MANIFEST: &str = "mirror.json";
+/// Small enough that what is past retention soon fills whole segments, which can go.
+const LOG: LogConfig =
+    LogConfig { segment_bytes: 64 * 1024 * 1024, segment_ms: 7 * 24 * 3600 * 1000 };
 /// What is fetched and not yet committed is bounded: beyond this it is dropped and fetched again.
 const PENDING_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -56,6 +59,7 @@ pub struct Mirror {
     pending: BytesMut,
     pending_end: OffsetAndEpoch,
     high_watermark: Option<Offset>,
+    may_skip: bool,
     /// Bytes fetched over the network.
     pub fetched_bytes: u64,
     _lock: Box<dyn DiskLock>,
@@ -80,13 +84,14 @@ impl Mirror {
         remove_leftovers(disk.as_ref(), &metadata)?;
         let snapshots = Snapshots::new(disk.clone(), &metadata);
         let newest = snapshots.newest()?;
-        let (log, _) = open_log(&disk, &metadata, LogConfig::default(), newest)?;
+        let (log, _) = open_log(&disk, &metadata, LOG, newest)?;
         let reader = log.reader();
         let mut mirror = Mirror {
             dir: dir.to_owned(),
             pending: BytesMut::new(),
             pending_end: OffsetAndEpoch::default(),
             high_watermark: None,
+            may_skip: false,
             fetched_bytes: 0,
             prng: Prng::new(seed),
             log,
@@ -98,9 +103,25 @@ impl Mirror {
         Ok(mirror)
     }
 
+    /// Opens a copy that is there already, of whatever cluster.
+    pub fn open_existing(dir: &Path, seed: u64, now_ms: i64) -> Result<Mirror, ShadowError> {
+        let cluster_id = mirrored_cluster(dir)?.ok_or_else(|| ShadowError::NotAMirror {
+            dir: dir.to_owned(),
+            why: format!("it has no {MANIFEST}; `quorate backup` makes one"),
+        })?;
+        Mirror::open(dir, &cluster_id, "", seed, now_ms)
+    }
+
     /// The directory given to [`Mirror::open`].
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Lets the copy go on from the leader's snapshot where the leader's log no longer reaches back to
+    /// the copy's end: what the copy holds is dropped then. Otherwise that is an error.
+    pub fn may_skip(mut self) -> Mirror {
+        self.may_skip = true;
+        self
     }
 
     /// For reading the log.
@@ -222,6 +243,9 @@ impl Mirror {
         }
         if id.offset < end.offset {
             return Err(ShadowError::LostHistory { ours: end, theirs: id });
+        }
+        if end.offset > 0 && !self.may_skip {
+            return Err(ShadowError::Gap { ours: end, theirs: id });
         }
         if !self.fetch_snapshot(source, id)? {
             return Err(ShadowError::Unreachable(format!("the leader dropped snapshot {id}")));

@@ -25,6 +25,14 @@ const WAITING_MAX: usize = 200_000;
 /// How many starts of an event's changes are tried.
 const STARTS_TRIED: usize = 64;
 
+/// A reassignment that takes the place of another: Kafka carries over what the first was adding or removing,
+/// also where the second one's target says otherwise.
+const AMENDED_AS_KAFKA: &str = "reassignment that amends another";
+
+/// Kafka's index of ELRs may hold a partition twice (observed with 4.3.0): it then writes the same change
+/// twice when a broker comes back uncleanly.
+const WRITTEN_TWICE: &str = "the same change written twice";
+
 type Key = (Uuid, i32);
 type Changes = BTreeMap<Key, PartitionChangeRecord>;
 type Decision = fn(&mut Env<'_>, &mut Draft, NodeId);
@@ -47,7 +55,9 @@ pub struct Otherwise {
 pub struct Redecided {
     /// Partition changes decided again with the same outcome, by cause.
     pub agreed: BTreeMap<&'static str, u64>,
-    /// How many decisions differ.
+    /// Changes that we make otherwise on purpose, by the reason (`docs/differences.md`).
+    pub on_purpose: BTreeMap<&'static str, u64>,
+    /// How many decisions differ and should not.
     pub otherwise_count: u64,
     /// The first of them.
     pub otherwise: Vec<Otherwise>,
@@ -235,8 +245,13 @@ impl Redecider {
         let mut seen = Changes::new();
         while start > 0 {
             let change = &self.waiting[start - 1].1;
-            if !may_belong(change) || seen.insert(key(change), change.clone()).is_some() {
+            if !may_belong(change) {
                 break;
+            }
+            match seen.get(&key(change)) {
+                Some(same) if same == change => {}
+                Some(_) => break,
+                None => drop(seen.insert(key(change), change.clone())),
             }
             start -= 1;
         }
@@ -248,6 +263,11 @@ impl Redecider {
                     self.waiting[from..].iter().map(|it| (key(&it.1), it.1.clone())).collect();
                 if expected == here {
                     self.agree(cause, here.len());
+                    let repeated = self.waiting.len() - from - here.len();
+                    if repeated > 0 {
+                        *self.result.on_purpose.entry(WRITTEN_TWICE).or_default() +=
+                            repeated as u64;
+                    }
                     self.waiting.truncate(from);
                     return;
                 }
@@ -320,6 +340,9 @@ impl Redecider {
     fn settle_alone(&mut self) {
         for (offset, change, image) in std::mem::take(&mut self.waiting) {
             match alone(&self.config, &image, &change) {
+                Ok(cause) if cause == AMENDED_AS_KAFKA => {
+                    *self.result.on_purpose.entry(cause).or_default() += 1;
+                }
                 Ok(cause) => self.agree(cause, 1),
                 Err(ours) => self.differ(Otherwise {
                     offset,
@@ -447,6 +470,14 @@ fn requests(partition: &Partition, change: &PartitionChangeRecord, usual: Electi
             ..asked.clone()
         });
     }
+    if partition.is_reassigning() {
+        let asked = Asked { cause: AMENDED_AS_KAFKA, election: Election::Online, ..asked.clone() };
+        out.extend(amended_as_kafka(partition, replicas).map(|assignment| Asked {
+            isr: partition.isr().to_vec(),
+            assignment: Some(assignment),
+            ..asked.clone()
+        }));
+    }
     if let Some(directories) = &change.directories {
         let pairs = partition.replicas().iter().zip(partition.directories()).zip(directories);
         for ((broker, old), new) in pairs {
@@ -471,6 +502,31 @@ fn requests(partition: &Partition, change: &PartitionChangeRecord, usual: Electi
         }
     }
     out
+}
+
+/// What Kafka makes of each target that the replicas written can stand for: those being removed stand last.
+fn amended_as_kafka(
+    partition: &Partition,
+    replicas: &[NodeId],
+) -> impl Iterator<Item = (Vec<NodeId>, Vec<NodeId>, Vec<NodeId>)> {
+    (1..=replicas.len()).map(|len| {
+        let target = &replicas[..len];
+        let missing = |from: &[NodeId], of: &[NodeId]| {
+            let mut left = without(from, of);
+            left.sort_unstable();
+            left
+        };
+        let (mut removing, mut adding) =
+            (missing(partition.replicas(), target), missing(target, partition.replicas()));
+        let written = target.iter().chain(&removing).copied().collect();
+        if removing.is_empty() {
+            removing = partition.removing().to_vec();
+        }
+        if adding.is_empty() {
+            adding = partition.adding().to_vec();
+        }
+        (written, removing, adding)
+    })
 }
 
 /// The ISR of a completed reassignment as a leader reports it: in any order, here by assignment.

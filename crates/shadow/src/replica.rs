@@ -122,6 +122,25 @@ impl Replica {
         Ok(())
     }
 
+    /// Applies whole batches that end at or before `until`; one that holds it is left out, as a batch is
+    /// committed as a whole.
+    pub fn replay_until_offset(
+        &mut self,
+        log: &LogReader,
+        until: Offset,
+    ) -> Result<(), ShadowError> {
+        loop {
+            let bytes = log.read_until(self.end.offset, until, READ_BYTES)?;
+            if bytes.is_empty() {
+                return Ok(());
+            }
+            for batch in batches(bytes) {
+                let batch = batch.map_err(|error| unreadable(self.end.offset, &error))?;
+                self.batch(&batch, &mut |_, _| ())?;
+            }
+        }
+    }
+
     fn batch(
         &mut self,
         batch: &Batch,

@@ -192,6 +192,25 @@ fn a_record_too_few_and_one_too_many_are_both_found() {
     assert!(missing.theirs.is_none(), "{missing:?}");
 }
 
+#[test]
+fn settings_of_a_topic_that_does_not_exist_are_kafkas_fault_and_told_apart() {
+    let copy = Copy::of("4.3.0");
+    let id = *copy.checkpoints().last().expect("there is one");
+    copy.rewrite(id, |records| {
+        let topic =
+            |it: &&MetadataRecord| matches!(it, MetadataRecord::Config(c) if c.resource_type == 2);
+        let config = records.iter().find(topic).expect("the fixture has a topic's setting");
+        let MetadataRecord::Config(mut orphan) = config.clone() else { unreachable!() };
+        orphan.resource_name = "long-gone".into();
+        records.push(MetadataRecord::Config(orphan));
+    });
+    let mut replica = Replica::empty();
+    replica.replay(&copy.log.reader(), id.offset, |_, _| ()).expect("replayed");
+    let compared = copy.compare(id, &replica).expect("readable");
+    assert_eq!(compared.differing, 0, "{:#?}", compared.differences);
+    assert!(compared.orphaned_settings[0].contains("long-gone"), "{compared:?}");
+}
+
 #[cfg(feature = "planted-fault")]
 #[test]
 fn a_wrong_rule_of_ours_is_found_at_the_next_checkpoint() {
@@ -222,5 +241,6 @@ fn an_empty_image_differs_from_a_checkpoint_in_all_its_records() {
     let id = *copy.checkpoints().last().expect("there is one");
     let mut reader = copy.snapshots.open(id).expect("opened");
     let compared = compare(&Image::empty(), None, id, &mut reader).expect("readable");
-    assert!(compared.differing + 1 >= compared.records, "{compared:?}");
+    let orphaned = compared.orphaned_settings.len() as u64;
+    assert!(compared.differing + orphaned + 1 >= compared.records, "{compared:?}");
 }

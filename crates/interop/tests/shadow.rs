@@ -1,0 +1,252 @@
+//! `quorate shadow` beside Kafka's controllers during a randomised administration: no divergence, also
+//! across restarts of the shadow and lost leaders; planted ones are found and named.
+//!
+//! `QUORATE_SHADOW_MINUTES=60` runs the administration for so long instead of some seconds.
+
+#[path = "shadow/churn.rs"]
+mod churn;
+
+use churn::Churn;
+use quorate_interop::{
+    Controller, DEADLINE, Failure, KafkaVersion, Outcome, Process, Quorum, ensure, quorate_binary,
+    wait_for,
+};
+use quorate_protocol::batch::{batches, encode_data_batch};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+const JAVA: Controller = Controller::Java(KafkaVersion::V4_3_0);
+
+/// Small enough that checkpoints come every few seconds of this load.
+const BYTES_BETWEEN_SNAPSHOTS: (&str, &str) =
+    ("metadata.log.max.record.bytes.between.snapshots", "10000");
+const SESSION_TIMEOUT: (&str, &str) = ("broker.session.timeout.ms", "3000");
+const HEARTBEATS: (&str, &str) = ("broker.heartbeat.interval.ms", "1000");
+/// So long that Kafka's one balancing round does not fall into a short run, and some fall into a long one.
+const BALANCE: (&str, &str) = ("leader.imbalance.check.interval.seconds", "20");
+
+/// A shadow process with its directory and report.
+struct Follower {
+    process: Process,
+    report: PathBuf,
+}
+
+impl Follower {
+    fn start(quorum: &Quorum, dir: &Path, more: &[&str]) -> Outcome<Follower> {
+        let report = dir.with_extension("json");
+        let bootstrap: Vec<String> = quorum.addresses().into_values().collect();
+        let mut command = Command::new(quorate_binary()?);
+        command.args(["shadow", "--bootstrap", &bootstrap.join(",")]);
+        command.arg("--dir").arg(dir).arg("--report").arg(&report).args(more);
+        let log = dir.with_extension("log");
+        let process = Process::spawn("quorate shadow", &mut command, &log)?;
+        Ok(Follower { process, report })
+    }
+
+    /// SIGTERM, its exit code, and its report.
+    fn stop(mut self) -> Outcome<(i32, String)> {
+        if self.process.is_running() {
+            self.process.terminate()?;
+        }
+        let status = self.process.wait_exit(DEADLINE)?;
+        let text = fs::read_to_string(&self.report).map_err(|e| {
+            Failure(format!("no report: {e}; it printed: {}", self.process.log_tail()))
+        })?;
+        let code = status.code().unwrap_or(-1);
+        Ok((code, text))
+    }
+
+    /// Waits until its output says so.
+    fn await_output(&mut self, text: &str, count: usize) -> Outcome<()> {
+        let (log, process) = (self.process.log().to_owned(), &mut self.process);
+        wait_for(&format!("the shadow says {text:?}"), DEADLINE, || {
+            let output = fs::read_to_string(&log).unwrap_or_default();
+            ensure!(process.is_running(), "it has ended: {output}");
+            let found = output.matches(text).count();
+            ensure!(found >= count, "{found} of {count} in: {output}");
+            Ok(())
+        })
+    }
+}
+
+fn minutes() -> Option<u64> {
+    std::env::var("QUORATE_SHADOW_MINUTES").ok().and_then(|it| it.parse().ok())
+}
+
+fn java_quorum(name: &str, voters: usize) -> Outcome<Quorum> {
+    let mut builder = Quorum::builder(name).dynamic();
+    for (key, value) in [BYTES_BETWEEN_SNAPSHOTS, SESSION_TIMEOUT, HEARTBEATS, BALANCE] {
+        builder = builder.property(key, value);
+    }
+    for _ in 0..voters {
+        builder = builder.voter(JAVA);
+    }
+    builder.start()
+}
+
+/// A number in the report, as its JSON writes it.
+fn number(report: &str, key: &str) -> Outcome<u64> {
+    let at = report.find(&format!("\"{key}\": "));
+    let rest = at.map(|at| &report[at + key.len() + 4..]);
+    let digits = rest.map(|it| it.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default());
+    digits
+        .and_then(|it| it.parse().ok())
+        .ok_or_else(|| Failure(format!("no number {key} in the report:\n{report}")))
+}
+
+#[test]
+fn nothing_diverges_during_a_randomised_administration() -> Outcome<()> {
+    let long = minutes();
+    let mut quorum = java_quorum("shadow", if long.is_some() { 3 } else { 1 })?;
+    let (leader, _) = quorum.await_leader()?;
+    let address = quorum.addresses()[&leader].clone();
+    let seed = u64::from(std::process::id());
+    println!("seed {seed}");
+    let mut churn = Churn::start(&address, quorum.cluster_id, seed)?;
+    let dir = quorum.path().join("copy");
+    let own = quorum.controllers[&leader].dir().join("__cluster_metadata-0");
+    let own = own.display().to_string();
+    let options = ["--decide", "--checkpoint-dir", &own, "--replica-id", "9000"];
+    let mut follower = Follower::start(&quorum, &dir, &options)?;
+
+    let end = Instant::now() + Duration::from_secs(long.map_or(10, |it| it * 60));
+    let (mut leader, mut last_loss, mut losses) = (leader, Instant::now(), 0);
+    let file = dir.with_extension("log");
+    let compared = || fs::read_to_string(&file).map_or(0, |it| it.matches("all the same").count());
+    let give_up = end + DEADLINE;
+    while Instant::now() < end || (compared() < 3 && Instant::now() < give_up) {
+        let stepped = churn.step();
+        if long.is_some() && last_loss.elapsed() > Duration::from_secs(240) {
+            quorum.controller(leader).kill();
+            let (next, _) = quorum.await_leader_where("another leads", |id, _| id != leader)?;
+            quorum.controller(leader).start()?;
+            (leader, last_loss, losses) = (next, Instant::now(), losses + 1);
+            churn.follow(&quorum.addresses()[&leader])?;
+        } else {
+            stepped?;
+        }
+    }
+    follower.await_output("all the same", 3)?;
+    // Its own restart resumes.
+    let (code, report) = follower.stop()?;
+    ensure!(code == 0, "exit code {code}:\n{report}");
+    let before = number(&report, "high_watermark")?;
+    let mut follower = Follower::start(&quorum, &dir, &options)?;
+    follower.await_output("following cluster", 2)?;
+    for _ in 0..150 {
+        churn.step()?;
+    }
+    quorum.await_leader()?;
+    follower.await_output("all the same", 4)?;
+    let (code, report) = follower.stop()?;
+    println!("sent: {:?}; {losses} leaders lost\n{report}", churn.sent);
+    ensure!(code == 0, "exit code {code}:\n{report}");
+    ensure!(report.contains("\"divergences\": []"), "{report}");
+    ensure!(report.contains("\"otherwise_count\": 0"), "Java decided otherwise:\n{report}");
+    ensure!(number(&report, "high_watermark")? > before, "it did not go on:\n{report}");
+    ensure!(number(&report, "topics")? > 0, "{report}");
+    // Seen as an observer, and never more than that.
+    let (_, state) = quorum.await_leader()?;
+    ensure!(state.current_voters.iter().all(|it| it.replica_id != 9000), "{state:?}");
+    quorum.finish()
+}
+
+#[test]
+fn planted_divergences_are_found_and_named() -> Outcome<()> {
+    let mut quorum = java_quorum("shadow-planted", 1)?;
+    let (leader, _) = quorum.await_leader()?;
+    let address = quorum.addresses()[&leader].clone();
+    let mut churn = Churn::start(&address, quorum.cluster_id, 7)?;
+    let checkpoints = quorum.controllers[&leader].dir().join("__cluster_metadata-0");
+    let checkpoint = wait_for("Kafka writes a checkpoint", DEADLINE, || {
+        for _ in 0..20 {
+            churn.step()?;
+        }
+        newest_checkpoint(&checkpoints)
+    })?;
+    let dir = quorum.path().join("copy");
+    let planted = quorum.path().join("planted");
+    let fault = |e: std::io::Error| Failure(e.to_string());
+    fs::create_dir_all(&planted).map_err(fault)?;
+    let file = planted.join(checkpoint.file_name().unwrap_or_default());
+    let whole = fs::read(&checkpoint).map_err(fault)?;
+
+    // A flipped byte: damage, with its place.
+    let mut flipped = whole.clone();
+    let middle = flipped.len() / 2;
+    flipped[middle] ^= 1;
+    fs::write(&file, flipped).map_err(fault)?;
+    let planted = planted.display().to_string();
+    let options = ["--checkpoint-dir", &planted];
+    let mut follower = Follower::start(&quorum, &dir, &options)?;
+    follower.await_output("is corrupt at byte", 1)?;
+    let (code, report) = follower.stop()?;
+    ensure!(code == 1 && report.contains("is corrupt at byte"), "{code}: {report}");
+
+    // A value changed, the checksum right: the record, and both values.
+    fs::write(&file, with_another_value(&whole)?).map_err(fault)?;
+    let mut follower = Follower::start(&quorum, &dir, &options)?;
+    follower.await_output("DIVERGENCE", 1)?;
+    let (code, report) = follower.stop()?;
+    ensure!(code == 1, "{code}: {report}");
+    for part in ["records differ, the first is ", "replaying leads to ", "the checkpoint says "] {
+        ensure!(report.contains(part), "no {part:?} in {report}");
+    }
+
+    // The same beside the checkpoint as Kafka wrote it.
+    fs::write(&file, whole).map_err(fault)?;
+    let mut follower = Follower::start(&quorum, &dir, &options)?;
+    follower.await_output("all the same", 1)?;
+    let (code, report) = follower.stop()?;
+    ensure!(code == 0, "{code}: {report}");
+    quorum.finish()
+}
+
+fn newest_checkpoint(dir: &Path) -> Outcome<PathBuf> {
+    let fault = |e: std::io::Error| Failure(e.to_string());
+    let mut found: Vec<PathBuf> = fs::read_dir(dir)
+        .map_err(fault)?
+        .filter_map(|it| it.ok().map(|it| it.path()))
+        .filter(|it| it.extension().is_some_and(|it| it == "checkpoint"))
+        .filter(|it| !it.ends_with("00000000000000000000-0000000000.checkpoint"))
+        .collect();
+    found.sort();
+    found.pop().ok_or_else(|| Failure::new("none yet"))
+}
+
+/// The checkpoint with one record's value changed: the last byte of a text in its first setting.
+fn with_another_value(whole: &[u8]) -> Outcome<Vec<u8>> {
+    let fault = |e: quorate_protocol::batch::BatchError| Failure(e.to_string());
+    let mut out = Vec::new();
+    let mut changed = false;
+    for batch in batches(whole.to_vec().into()) {
+        let batch = batch.map_err(fault)?;
+        if batch.is_control() || changed {
+            out.extend_from_slice(&batch.bytes);
+            continue;
+        }
+        let mut values = Vec::new();
+        for record in batch.records() {
+            let value = record.map_err(fault)?.value.unwrap_or_default();
+            let mut bytes = value.to_vec();
+            // Frame version, type, version, then the record: 4 is a setting, its value stands last.
+            if bytes.get(1) == Some(&4) && !changed {
+                let at = bytes.len() - 2;
+                bytes[at] = if bytes[at] == b'1' { b'2' } else { b'1' };
+                changed = true;
+            }
+            values.push(bytes.into());
+        }
+        let header = batch.header;
+        out.extend_from_slice(&encode_data_batch(
+            header.base_offset,
+            header.partition_leader_epoch,
+            header.base_timestamp,
+            &values,
+        ));
+    }
+    ensure!(changed, "the checkpoint has no setting");
+    Ok(out)
+}
