@@ -39,6 +39,7 @@ pub struct ClusterBuilder {
     brokers: i32,
     release_version: Option<String>,
     static_quorum: bool,
+    format_arguments: Vec<String>,
     controller_properties: BTreeMap<String, String>,
     broker_properties: BTreeMap<String, String>,
 }
@@ -66,6 +67,12 @@ impl ClusterBuilder {
     /// `controller.quorum.voters` (kraft.version 0) instead of a `--standalone` dynamic quorum.
     pub fn static_quorum(mut self) -> ClusterBuilder {
         self.static_quorum = true;
+        self
+    }
+
+    /// A further argument for the format of the controller's directory.
+    pub fn format_argument(mut self, argument: &str) -> ClusterBuilder {
+        self.format_arguments.push(argument.to_owned());
         self
     }
 
@@ -101,8 +108,9 @@ impl ClusterBuilder {
             &lines(&all),
         )?;
         let release = self.release_version.as_deref().unwrap_or(self.kafka.release_version());
-        let standalone: &[&str] = if self.static_quorum { &[] } else { &["--standalone"] };
-        format_controller(&controller, cluster_id, release, standalone)?;
+        let mut flags: Vec<&str> = if self.static_quorum { vec![] } else { vec!["--standalone"] };
+        flags.extend(self.format_arguments.iter().map(String::as_str));
+        format_controller(&controller, cluster_id, release, &flags)?;
         let mut brokers = BTreeMap::new();
         for id in 1..=self.brokers {
             let (port, name) = (free_port(), format!("broker-{id}"));
@@ -173,6 +181,7 @@ impl Cluster {
             brokers: 0,
             release_version: None,
             static_quorum: false,
+            format_arguments: Vec::new(),
             controller_properties: BTreeMap::new(),
             broker_properties: BTreeMap::new(),
         }
@@ -193,6 +202,16 @@ impl Cluster {
             if !broker.is_running() {
                 broker.start()?;
             }
+        }
+        self.await_brokers()
+    }
+
+    /// Starts everything where the controller talks to nobody without a certificate or password, and
+    /// waits until all brokers are unfenced.
+    pub fn start_unwatched(&mut self) -> Outcome<()> {
+        self.controller.start()?;
+        for broker in self.brokers.values_mut() {
+            broker.start()?;
         }
         self.await_brokers()
     }

@@ -36,6 +36,8 @@ fn stores() -> Vec<(StoreSource, Option<Secret>, StoreSource)> {
         ),
         // Java takes PKCS#12 under the name JKS, too.
         (store("openssl.p12", Jks, Some("store-pw")), None, store("openssl.crt", Pem, None)),
+        // Written with the ciphers that openssl calls legacy.
+        (store("legacy.p12", Pkcs12, Some("store-pw")), None, store("openssl.crt", Pem, None)),
         (store("encrypted.pem", Pem, None), key, store("encrypted.pem", Pem, None)),
     ]
 }

@@ -2,7 +2,9 @@
 //! or silent. The client is the same for both sides; it asks the controllers in turn.
 
 use crate::{KAFKA, percentile};
-use quorate_interop::{Controller, Creates, FollowingBrokers, Loss, Losses, Outcome, Quorum};
+use quorate_interop::{
+    Controller, Creates, DEADLINE, FollowingBrokers, Loss, Losses, Outcome, Quorum, wait_for,
+};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -91,7 +93,10 @@ fn measure(name: &str, controller: Controller, rounds: usize) -> Outcome<Gaps> {
     let (leader, _) = quorum.await_leader()?;
     let addresses = quorum.addresses();
     let controllers: Vec<String> = addresses.values().cloned().collect();
-    let brokers = FollowingBrokers::start(&addresses[&leader], &controllers, quorum.cluster_id, 1)?;
+    // Kafka's leads before it has read its metadata.version, and registers no broker until then.
+    let brokers = wait_for("a broker registers", DEADLINE, || {
+        FollowingBrokers::start(&addresses[&leader], &controllers, quorum.cluster_id, 1)
+    })?;
     let creates = Creates::start("bench", controllers, REQUEST_TIMEOUT);
     creates.await_more(WARM_UP_CREATES)?;
     let mut losses = Losses::default();
