@@ -3,11 +3,15 @@ use crate::steps::{cargo, run, target_directory};
 use crate::{maven, real_kafka};
 use std::process::Command;
 
-/// What CI runs: seeds from 1 on, and operations of each, against each of these releases. Under a minute.
+/// The corpus: seeds from 1 on, and operations of each, against each of these releases. Not in CI as
+/// long as known differences are neither mended nor accepted (issue 6).
 const CORPUS: [(&str, &str, &str); 2] = [("4.3.0", "20", "40"), ("4.4.0", "20", "40")];
 
-/// Runs the program with its own arguments; `--kafka` is 4.3.0 unless given.
+/// Runs the program with its own arguments; `--kafka` is 4.3.0 unless given. `corpus` alone: the corpus.
 pub fn differential(args: &[&str]) -> Result<(), String> {
+    if args == ["corpus"] {
+        return corpus();
+    }
     maven::check_tools()?;
     let release = args.iter().position(|it| *it == "--kafka").and_then(|at| args.get(at + 1));
     real_kafka::fetch_kafka(&[release.copied().unwrap_or("4.3.0")])?;
@@ -15,8 +19,8 @@ pub fn differential(args: &[&str]) -> Result<(), String> {
     run(with_environment(program, args))
 }
 
-/// The seeds that CI runs.
-pub fn corpus() -> Result<(), String> {
+/// Stops at the first difference.
+fn corpus() -> Result<(), String> {
     for (kafka, seeds, ops) in CORPUS {
         let args = ["--kafka", kafka, "--seed", "1", "--seeds", seeds, "--ops", ops];
         run(with_environment(build()?, &args))?;

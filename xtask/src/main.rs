@@ -33,7 +33,7 @@ usage: cargo xtask TASK
   sim [--seeds N] [--start-seed S]
                           the deterministic simulator, two seeds at a time; prints what reproduces
                           the first that fails
-  differential [--kafka RELEASE] [--seed N] [--seeds K] [--ops M] [--only I,J] [--keep-going] [--words]
+  differential corpus | [--kafka RELEASE] [--seed N] [--seeds K] [--ops M] [--only I,J] [--keep-going] [--words]
                           random administration of Kafka's controller and of ours, every answer and
                           record compared; prints the shortest series that shows a difference
   tidy                    dependency direction, purity of the core, house rules

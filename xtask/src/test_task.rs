@@ -1,6 +1,6 @@
 //! `cargo xtask test`: everything CI runs, in the order in which failures are cheapest to find.
 use crate::steps::{cargo, run};
-use crate::{codegen, differential, maven, real_kafka, sim, tidy, verify_schema};
+use crate::{codegen, maven, real_kafka, sim, tidy, verify_schema};
 use std::time::Instant;
 
 struct Step {
@@ -43,12 +43,6 @@ const STEPS: &[Step] = &[
         what: "our schema is Kafka's",
         needs_kafka: true,
         run: verify_schema::verify_schema,
-    },
-    Step {
-        name: "differential",
-        what: "the same requests to Kafka's controller and to ours",
-        needs_kafka: true,
-        run: differential::corpus,
     },
     Step { name: "interop", what: "all tests with real Kafka", needs_kafka: true, run: interop },
 ];

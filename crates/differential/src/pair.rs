@@ -8,11 +8,15 @@ use crate::rules::{Rules, without_words};
 use crate::side::Side;
 use quorate_base::Prng;
 use quorate_interop::{Cluster, Controller, Failure, KafkaVersion, Outcome};
-use quorate_protocol::AnyRequest;
+use quorate_protocol::{AnyRequest, AnyResponse, ErrorCode};
 use std::fmt;
+use std::time::{Duration, Instant};
 
 /// How long a log may take to show what the other side's log shows.
 const LAG_MS: i32 = 2_000;
+/// How long Kafka's cache of tokens may lag behind its log.
+const TOKEN_LAG: Duration = Duration::from_secs(5);
+const TOKEN_NOT_FOUND: i16 = ErrorCode::DelegationTokenNotFound.code();
 
 /// Where the two parted.
 #[derive(Clone, Debug, Default)]
@@ -198,6 +202,7 @@ impl Pair {
         let answers =
             (self.java.ask(&mut java, &self.versions)?, self.ours.ask(&mut ours, &self.versions)?);
         self.asked += 1;
+        let answers = self.when_known(&mut java, answers)?;
         let request = self.java.names.translate(&shown_request(&java));
         let difference = |what: &str, java, ours| {
             Some(Difference { what: what.to_owned(), request: request.clone(), java, ours })
@@ -247,6 +252,28 @@ impl Pair {
             ));
         }
         Ok(None)
+    }
+
+    /// Kafka looks tokens up in a cache that follows its log: it may not know yet a token that it made, or
+    /// still know one that it ended. It is asked until it does.
+    fn when_known(
+        &mut self,
+        java: &mut Step,
+        mut answers: (Answer, Answer),
+    ) -> Outcome<(Answer, Answer)> {
+        let start = Instant::now();
+        let code = |answer: &Answer| match answer.response() {
+            Some(AnyResponse::RenewDelegationToken(it)) => Some(it.error_code),
+            Some(AnyResponse::ExpireDelegationToken(it)) => Some(it.error_code),
+            _ => None,
+        };
+        while code(&answers.0) != code(&answers.1)
+            && [code(&answers.0), code(&answers.1)].contains(&Some(TOKEN_NOT_FOUND))
+            && start.elapsed() < TOKEN_LAG
+        {
+            answers.0 = self.java.ask(java, &self.versions)?;
+        }
+        Ok(answers)
     }
 
     /// What both logs have got since, sorted: Kafka takes some from a hash map.

@@ -85,9 +85,8 @@ impl Gen<'_> {
                 request.previous_broker_epoch = broker.map_or(5, |it| it.epoch);
             }
             14 => request.listeners[0].security_protocol = 3,
-            // A port of zero, or a security protocol that does not exist, makes Kafka's controller
-            // resign (docs/differences.md).
-            15 => request.listeners[0].host = KStr::from(""),
+            // No host, a port of zero, or a security protocol that does not exist makes Kafka's
+            // controller resign (docs/differences.md).
             _ => {}
         }
         AnyRequest::BrokerRegistration(request)

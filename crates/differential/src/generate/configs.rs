@@ -170,8 +170,7 @@ impl Gen<'_> {
             FeatureUpdateKey {
                 feature: KStr::from(name),
                 max_version_level,
-                // One is of version 0, the other of those after it.
-                allow_downgrade: of_old && it.one_in(2),
+                // Version 0 has a flag instead, which Kafka's controller ignores (docs/differences.md).
                 upgrade_type: if of_old { 1 } else { it.pick(&[1, 1, 1, 2, 3, 0]) },
                 ..Default::default()
             }
