@@ -4,6 +4,7 @@ mod preview;
 
 use crate::args::{Opt, Parsed, flag, option};
 use crate::failure::Failure;
+use quorate_base::UtcDate;
 use quorate_server::config::address::{parse_host_port, parse_listener, parse_voter};
 use quorate_server::config::properties::Properties;
 use quorate_survey::recover::{
@@ -224,19 +225,7 @@ fn refusals(parsed: &Parsed, plan: &Plan, probed: &[Probed]) -> Vec<String> {
 
 /// `20261122T201500Z`.
 fn stamp(now_ms: i64) -> String {
-    let seconds = now_ms.div_euclid(1000);
-    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    // Days since 0000-03-01, so that the leap day is the last of the year.
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = (month_from_march + 2) % 12 + 1;
-    let year = era * 400 + year_of_era + i64::from(month <= 2);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    let UtcDate { year, month, day, hour, minute, second, .. } = UtcDate::from_ms(now_ms);
     format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
 }
 

@@ -2,7 +2,7 @@
 
 use crate::disk::{Disk, read_text, replace_file};
 use crate::error::StorageError;
-use quorate_base::{NodeId, Prng, Uuid};
+use quorate_base::{NodeId, Prng, UtcDate, Uuid};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -123,28 +123,14 @@ fn escape(value: &str) -> String {
 
 /// `Sun Nov 22 14:16:22 UTC 2026`, as `java.util.Properties` heads its files.
 fn java_date(wall_ms: i64) -> String {
-    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const DAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
     const MONTHS: [&str; 12] =
         ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let seconds = wall_ms.div_euclid(1000);
-    let (days, second_of_day) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    // Days since 0000-03-01, so that the leap day is the last of the year.
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = (month_from_march + 2) % 12;
-    let year = year_of_era + era * 400 + i64::from(month < 2);
+    let UtcDate { year, month, day, day_of_week, hour, minute, second } = UtcDate::from_ms(wall_ms);
     format!(
-        "{} {} {day:02} {:02}:{:02}:{:02} UTC {year}",
-        DAYS[days.rem_euclid(7) as usize],
-        MONTHS[month as usize],
-        second_of_day / 3600,
-        second_of_day / 60 % 60,
-        second_of_day % 60
+        "{} {} {day:02} {hour:02}:{minute:02}:{second:02} UTC {year}",
+        DAYS[day_of_week as usize],
+        MONTHS[month as usize - 1],
     )
 }
 
