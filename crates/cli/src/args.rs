@@ -1,6 +1,8 @@
 //! Reads command lines the way Kafka's tools do: long and short options, `--name=value`, `-xvalue`,
 //! unambiguous beginnings of long names.
 
+use crate::failure::Failure;
+
 /// One option that a command knows.
 pub struct Opt {
     /// Without the dashes.
@@ -111,6 +113,25 @@ fn find_long<'a>(known: &'a [Opt], name: &str) -> Result<&'a Opt, String> {
         }
         _ => Err(format!("unknown option --{name}")),
     }
+}
+
+/// Runs a command that takes options only: its help and what is wrong with its arguments are told here.
+pub fn with_usage(
+    args: &[String],
+    known: &[Opt],
+    usage: &str,
+    run: impl FnOnce(&Parsed) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let wrong = |why: String| Failure::usage(format!("{usage}\n{why}"));
+    let parsed = Parsed::parse(args, known).map_err(wrong)?;
+    if parsed.help {
+        print!("{usage}");
+        return Ok(());
+    }
+    if let Some(extra) = parsed.positional.first() {
+        return Err(wrong(format!("unexpected argument {extra}")));
+    }
+    run(&parsed)
 }
 
 #[cfg(test)]

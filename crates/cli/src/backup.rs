@@ -1,6 +1,6 @@
 //! `quorate backup`: keeps a verified copy of a quorum's metadata in another directory.
 
-use crate::args::{Opt, Parsed, flag, option};
+use crate::args::{Opt, Parsed, flag, option, with_usage};
 use crate::failure::Failure;
 use crate::shadow::given::{self, Bootstrap, pause, seed, wall_ms};
 use quorate_base::Offset;
@@ -46,16 +46,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Runs `quorate backup ARGS`.
 pub fn run(args: &[String]) -> Result<(), Failure> {
-    let wrong = |why: String| Failure::usage(format!("{USAGE}\n{why}"));
-    let parsed = Parsed::parse(args, OPTIONS).map_err(wrong)?;
-    if parsed.help {
-        print!("{USAGE}");
-        return Ok(());
-    }
-    if let Some(extra) = parsed.positional.first() {
-        return Err(wrong(format!("unexpected argument {extra}")));
-    }
-    let bootstrap = Bootstrap::from_args(&parsed)?;
+    with_usage(args, OPTIONS, USAGE, back_up)
+}
+
+fn back_up(parsed: &Parsed) -> Result<(), Failure> {
+    let bootstrap = Bootstrap::from_args(parsed)?;
     let dir = parsed.value("to").ok_or_else(|| Failure::usage("argument --to is required"))?;
     let keep = parsed.value("keep").map(given::duration).transpose()?.unwrap_or(KEEP);
     let run_for = parsed.value("for").map(given::duration).transpose()?;

@@ -1,6 +1,6 @@
 //! `quorate restore`: a new quorum out of a backup.
 
-use crate::args::{Opt, Parsed, flag, option};
+use crate::args::{Opt, Parsed, flag, option, with_usage};
 use crate::failure::Failure;
 use crate::shadow::given::{fresh_uuid, seed, wall_ms};
 use crate::storage_tool::initial_voters;
@@ -57,17 +57,12 @@ const NAMED: usize = 20;
 
 /// Runs `quorate restore ARGS`.
 pub fn run(args: &[String]) -> Result<(), Failure> {
-    let wrong = |why: String| Failure::usage(format!("{USAGE}\n{why}"));
-    let parsed = Parsed::parse(args, OPTIONS).map_err(wrong)?;
-    if parsed.help {
-        print!("{USAGE}");
-        return Ok(());
-    }
-    if let Some(extra) = parsed.positional.first() {
-        return Err(wrong(format!("unexpected argument {extra}")));
-    }
+    with_usage(args, OPTIONS, USAGE, restore)
+}
+
+fn restore(parsed: &Parsed) -> Result<(), Failure> {
     let from = parsed.value("from").ok_or_else(|| Failure::usage("argument --from is required"))?;
-    let target = target(&parsed)?;
+    let target = target(parsed)?;
     let known = mirrored_cluster(Path::new(from))?;
     let backup = Mirror::open_existing(Path::new(from), seed()?, wall_ms())?;
     let restored = find(&backup, target)?.restore(Margins::default());
@@ -83,7 +78,7 @@ pub fn run(args: &[String]) -> Result<(), Failure> {
         Some(other) => other.to_owned(),
         None => known.unwrap_or_default(),
     };
-    let voters = match initial_voters(&parsed, &config)? {
+    let voters = match initial_voters(parsed, &config)? {
         // Its directory's id must be known before the snapshot is written.
         InitialVoters::Standalone { endpoints } => InitialVoters::Explicit(vec![Voter {
             key: ReplicaKey { id: config.node_id, directory_id: Some(fresh_uuid()) },

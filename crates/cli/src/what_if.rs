@@ -1,6 +1,6 @@
 //! `quorate what-if`: the decisions that a change would lead to, on a copy of the metadata.
 
-use crate::args::{Opt, Parsed, flag, option};
+use crate::args::{Opt, Parsed, flag, option, with_usage};
 use crate::failure::Failure;
 use crate::shadow::given::{Bootstrap, rules};
 use quorate_base::{NodeId, Offset, OffsetAndEpoch};
@@ -58,15 +58,11 @@ const NAMED: usize = 10;
 
 /// Runs `quorate what-if ARGS`.
 pub fn run(args: &[String]) -> Result<(), Failure> {
+    with_usage(args, OPTIONS, USAGE, answer)
+}
+
+fn answer(parsed: &Parsed) -> Result<(), Failure> {
     let wrong = |why: &str| Failure::usage(format!("{USAGE}\n{why}"));
-    let parsed = Parsed::parse(args, OPTIONS).map_err(|why| wrong(&why))?;
-    if parsed.help {
-        print!("{USAGE}");
-        return Ok(());
-    }
-    if let Some(extra) = parsed.positional.first() {
-        return Err(wrong(&format!("unexpected argument {extra}")));
-    }
     let questions = ["fence", "upgrade", "decommission", "stop-controller"];
     let asked: Vec<&str> = questions.into_iter().filter(|it| parsed.has(it)).collect();
     let [question] = asked.as_slice() else {
@@ -76,7 +72,7 @@ pub fn run(args: &[String]) -> Result<(), Failure> {
     };
     let value = parsed.value(question).unwrap_or_default();
     let config = rules(parsed.value("config"))?;
-    let state = State::load(&parsed)?;
+    let state = State::load(parsed)?;
     let limit = if parsed.has("list") { usize::MAX } else { NAMED };
     let answer = match *question {
         "fence" => Answer::of_fence(&fence(&state.image, &config, &ids(value)?)?, limit),

@@ -4,7 +4,7 @@ pub mod given;
 mod report;
 mod second_node;
 
-use crate::args::{Opt, Parsed, flag, option};
+use crate::args::{Opt, Parsed, flag, option, with_usage};
 use crate::failure::Failure;
 use given::{Bootstrap, pause, rules, seed, wall_ms};
 use quorate_base::ReplicaKey;
@@ -64,16 +64,11 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Runs `quorate shadow ARGS`.
 pub fn run(args: &[String]) -> Result<(), Failure> {
-    let wrong = |why: String| Failure::usage(format!("{USAGE}\n{why}"));
-    let parsed = Parsed::parse(args, OPTIONS).map_err(wrong)?;
-    if parsed.help {
-        print!("{USAGE}");
-        return Ok(());
-    }
-    if let Some(extra) = parsed.positional.first() {
-        return Err(wrong(format!("unexpected argument {extra}")));
-    }
-    let mut session = Session::open(&parsed)?;
+    with_usage(args, OPTIONS, USAGE, follow)
+}
+
+fn follow(parsed: &Parsed) -> Result<(), Failure> {
+    let mut session = Session::open(parsed)?;
     session.follow()
 }
 

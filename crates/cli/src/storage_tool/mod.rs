@@ -6,7 +6,7 @@ mod scram;
 
 pub use format::initial_voters;
 
-use crate::args::{Opt, Parsed, flag, option};
+use crate::args::{Opt, Parsed, flag, option, with_usage};
 use crate::failure::Failure;
 use quorate_base::{Prng, Uuid};
 use quorate_server::config::StorageConfig;
@@ -91,24 +91,6 @@ pub fn run(args: &[String]) -> Result<(), Failure> {
         }
         other => Err(Failure::usage(format!("{USAGE}\nunknown command {other}"))),
     }
-}
-
-fn with_usage(
-    args: &[String],
-    known: &[Opt],
-    usage: &str,
-    run: impl FnOnce(&Parsed) -> Result<(), Failure>,
-) -> Result<(), Failure> {
-    let wrong = |why: String| Failure::usage(format!("{usage}\n{why}"));
-    let parsed = Parsed::parse(args, known).map_err(wrong)?;
-    if parsed.help {
-        print!("{usage}");
-        return Ok(());
-    }
-    if let Some(extra) = parsed.positional.first() {
-        return Err(wrong(format!("unexpected argument {extra}")));
-    }
-    run(&parsed)
 }
 
 fn feature_dependencies(args: &Parsed) -> Result<(), Failure> {
