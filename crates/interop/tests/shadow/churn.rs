@@ -35,7 +35,7 @@ pub struct Churn {
     leader: String,
     admin: Connection,
     brokers: BTreeMap<i32, SimulatedBroker>,
-    /// Brokers that are to be fenced for now.
+    /// Brokers that send no heartbeats, so that they are fenced.
     resting: Vec<i32>,
     topics: Vec<String>,
     made: u64,
