@@ -16,7 +16,7 @@ use quorate_controller::{ControllerConfig, Draft, Env, Heartbeats, RaftView};
 use quorate_metadata::{Image, Partition, RecoveryState, Replayer};
 use quorate_protocol::MetadataRecord;
 use quorate_protocol::records::{BrokerRegistrationChangeRecord, PartitionChangeRecord};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Differences beyond this are counted, not kept.
 const KEPT: usize = 20;
@@ -66,11 +66,20 @@ pub struct Redecided {
 /// Decides again as the log goes by.
 pub struct Redecider {
     config: ControllerConfig,
-    /// Partition changes without a cause yet, each with the image before it.
-    waiting: Vec<(Offset, PartitionChangeRecord, Image)>,
+    /// Partition changes without a cause yet.
+    waiting: Vec<Waiting>,
     /// What is still to follow a record that announces changes.
     following: Option<Following>,
     result: Redecided,
+}
+
+/// A partition change and what was before it.
+struct Waiting {
+    offset: Offset,
+    change: PartitionChangeRecord,
+    before: Image,
+    /// It is the first record of its batch.
+    begins_batch: bool,
 }
 
 struct Following {
@@ -92,7 +101,8 @@ impl Redecider {
     pub fn batch(&mut self, before: &Image, records: &[(Offset, MetadataRecord)]) {
         let mut replayer = Replayer::new(before.clone());
         for (offset, record) in records {
-            self.record(replayer.latest(), *offset, record);
+            let begins_batch = records.first().is_some_and(|(first, _)| first == offset);
+            self.record(replayer.latest(), *offset, begins_batch, record);
             // A record that does not apply is reported by whoever replays for good.
             if replayer.apply(record).is_err() {
                 // Markers of a transaction that began in an earlier batch end here too.
@@ -110,10 +120,17 @@ impl Redecider {
         &self.result
     }
 
-    fn record(&mut self, image: &Image, offset: Offset, record: &MetadataRecord) {
+    fn record(
+        &mut self,
+        image: &Image,
+        offset: Offset,
+        begins_batch: bool,
+        record: &MetadataRecord,
+    ) {
         if let MetadataRecord::PartitionChange(change) = record {
             if !self.followed(change) {
-                self.waiting.push((offset, change.clone(), image.clone()));
+                let (change, before) = (change.clone(), image.clone());
+                self.waiting.push(Waiting { offset, change, before, begins_batch });
             }
             return;
         }
@@ -171,7 +188,7 @@ impl Redecider {
                     .filter(|known| !it.log_dirs.contains(known))
                     .collect();
                 let what = format!("broker {id} without directories {lost:?}");
-                self.closed_by(image, offset, "directory offline", what, &|this, image| {
+                self.closed_by(image, offset, "directory offline", what, id, &|this, image| {
                     vec![this.decide_with(image, id, |env, draft, id| {
                         broker_changes::on_directories_offline(env, draft, id, &lost);
                     })]
@@ -221,7 +238,7 @@ impl Redecider {
         broker: NodeId,
         decisions: &[Decision],
     ) {
-        self.closed_by(image, offset, cause, what, &|this, image| {
+        self.closed_by(image, offset, cause, what, broker, &|this, image| {
             decisions.iter().map(|it| this.decide(image, broker, *it)).collect()
         });
     }
@@ -232,35 +249,17 @@ impl Redecider {
         offset: Offset,
         cause: &'static str,
         what: String,
+        broker: NodeId,
         decide: &dyn Fn(&Redecider, &Image) -> Vec<Changes>,
     ) {
-        // Where the event's changes begin is not recorded: at the first image from which our decision is
-        // exactly what follows. What stands before belongs to others.
-        let widest = decide(self, self.waiting.first().map_or(image, |it| &it.2));
-        let may_belong = |change: &PartitionChangeRecord| {
-            widest.iter().any(|expected| expected.contains_key(&key(change)))
-        };
-        let end = self.waiting.len();
-        let mut start = end;
-        let mut seen = Changes::new();
-        while start > 0 {
-            let change = &self.waiting[start - 1].1;
-            if !may_belong(change) {
-                break;
-            }
-            match seen.get(&key(change)) {
-                Some(same) if same == change => {}
-                Some(_) => break,
-                None => drop(seen.insert(key(change), change.clone())),
-            }
-            start -= 1;
-        }
         let mut nearest: Option<(usize, Changes)> = None;
-        for from in (start..=end).take(STARTS_TRIED).chain([end]) {
-            let before = self.waiting.get(from).map_or(image, |it| &it.2);
+        for from in self.starts(broker) {
+            let before = self.waiting.get(from).map_or(image, |it| &it.before);
             for expected in decide(self, before) {
-                let here: Changes =
-                    self.waiting[from..].iter().map(|it| (key(&it.1), it.1.clone())).collect();
+                let here: Changes = self.waiting[from..]
+                    .iter()
+                    .map(|it| (key(&it.change), it.change.clone()))
+                    .collect();
                 if expected == here {
                     self.agree(cause, here.len());
                     let repeated = self.waiting.len() - from - here.len();
@@ -283,7 +282,7 @@ impl Redecider {
         let Some((from, mut expected)) = nearest else { return };
         let taken = self.waiting.split_off(from);
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-        for (_, change, before) in taken {
+        for Waiting { change, before, .. } in taken {
             let here = expected.remove(&key(&change));
             if here.as_ref() == Some(&change) {
                 self.agree(cause, 1);
@@ -294,6 +293,36 @@ impl Redecider {
         }
         ours.extend(expected.values().map(|it| shown(image, it)));
         self.differ(Otherwise { offset, what, ours, theirs });
+    }
+
+    /// Where the changes of an event of `broker` may begin, likely places first. It is not recorded: it
+    /// is the first image from which our decision is exactly what follows, and what stands before belongs
+    /// to others. Changes stay within one batch unless there are very many, but a batch may hold several
+    /// requests' changes.
+    fn starts(&self, broker: NodeId) -> Vec<usize> {
+        let end = self.waiting.len();
+        let mut start = end;
+        let mut seen: BTreeMap<Key, &PartitionChangeRecord> = BTreeMap::new();
+        for it in self.waiting.iter().rev() {
+            let (topic, index) = key(&it.change);
+            let partition = it.before.topics.partition(topic, index);
+            let has = |it: &Partition| {
+                [it.replicas(), it.isr(), it.elr()].iter().any(|list| list.contains(&broker))
+            };
+            let same = seen.entry((topic, index)).or_insert(&it.change);
+            if **same != it.change || !partition.is_some_and(has) {
+                break;
+            }
+            start -= 1;
+        }
+        let begins = (start..end).rev().filter(|at| self.waiting[*at].begins_batch);
+        let mut starts: Vec<usize> = begins.chain(start..end).collect();
+        let mut tried = BTreeSet::new();
+        starts.retain(|at| tried.insert(*at));
+        starts.truncate(STARTS_TRIED);
+        // Last: an event without changes is the explanation if there is no other.
+        starts.push(end);
+        starts
     }
 
     /// An event whose changes follow its own record.
@@ -338,7 +367,7 @@ impl Redecider {
 
     /// Changes without a recorded cause, each for itself.
     fn settle_alone(&mut self) {
-        for (offset, change, image) in std::mem::take(&mut self.waiting) {
+        for Waiting { offset, change, before: image, .. } in std::mem::take(&mut self.waiting) {
             match alone(&self.config, &image, &change) {
                 Ok(cause) if cause == AMENDED_AS_KAFKA => {
                     *self.result.on_purpose.entry(cause).or_default() += 1;
@@ -368,8 +397,9 @@ impl Redecider {
     }
 }
 
-fn differing(expected: &Changes, waiting: &[(Offset, PartitionChangeRecord, Image)]) -> usize {
-    let same = waiting.iter().filter(|it| expected.get(&key(&it.1)) == Some(&it.1)).count();
+fn differing(expected: &Changes, waiting: &[Waiting]) -> usize {
+    let agrees = |it: &&Waiting| expected.get(&key(&it.change)) == Some(&it.change);
+    let same = waiting.iter().filter(agrees).count();
     expected.len() + waiting.len() - 2 * same
 }
 
