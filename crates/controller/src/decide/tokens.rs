@@ -233,11 +233,10 @@ fn find_token(
     found.cloned().ok_or(ErrorCode::DelegationTokenNotFound)
 }
 
+/// Who asked for the token in another's name has given it away with that.
 fn check_owner_or_renewer(token: &DelegationToken, who: &Principal) -> Result<(), ErrorCode> {
     let who = who.to_string();
-    let may = token.owner == who.as_str()
-        || token.requester == who.as_str()
-        || token.renewers.iter().any(|it| *it == who.as_str());
+    let may = token.owner == who.as_str() || token.renewers.iter().any(|it| *it == who.as_str());
     if may { Ok(()) } else { Err(ErrorCode::DelegationTokenOwnerMismatch) }
 }
 
