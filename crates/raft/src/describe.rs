@@ -2,7 +2,7 @@
 
 use crate::Token;
 use crate::answers::{TOPIC, respond};
-use crate::leader::Progress;
+use crate::leader::{LeaderState, Progress};
 use crate::raft::{Cx, Raft};
 use crate::role::RoleState;
 use quorate_base::Uuid;
@@ -28,20 +28,17 @@ impl Raft {
             }
             _ => false,
         };
-        let response =
-            if is_ours { self.describe(cx, version) } else { unknown_partitions(request) };
+        let response = match &self.role {
+            _ if !is_ours => refuse_partitions(request, ErrorCode::UnknownTopicOrPartition),
+            RoleState::Leader(state) => self.describe(cx, version, state),
+            // At the partition, as Kafka has it: a broker that gets it in an envelope looks for the
+            // leader, and tools print it.
+            _ => refuse_partitions(request, ErrorCode::NotLeaderOrFollower),
+        };
         respond(cx, token, AnyResponse::DescribeQuorum(response));
     }
 
-    fn describe(&self, cx: &Cx, version: i16) -> DescribeQuorumResponse {
-        let RoleState::Leader(state) = &self.role else {
-            let error = ErrorCode::NotLeaderOrFollower;
-            return DescribeQuorumResponse {
-                error_code: error.code(),
-                error_message: Some(error.message().into()),
-                ..Default::default()
-            };
-        };
+    fn describe(&self, cx: &Cx, version: i16, state: &LeaderState) -> DescribeQuorumResponse {
         let me = self.config.node_id;
         let directory =
             |id: Option<Uuid>| if version >= 2 { id.unwrap_or_default() } else { Uuid::ZERO };
@@ -115,8 +112,7 @@ impl Raft {
     }
 }
 
-fn unknown_partitions(request: &DescribeQuorumRequest) -> DescribeQuorumResponse {
-    let error = ErrorCode::UnknownTopicOrPartition;
+fn refuse_partitions(request: &DescribeQuorumRequest, error: ErrorCode) -> DescribeQuorumResponse {
     let topics = request.topics.iter().map(|topic| TopicData {
         topic_name: topic.topic_name.clone(),
         partitions: topic

@@ -407,7 +407,12 @@ fn requests_that_reach_the_wrong_replica_are_refused() {
     else {
         panic!("another answer")
     };
-    assert_eq!(told.error_code, ErrorCode::NotLeaderOrFollower.code());
+    // At the partition: Kafka's tools and brokers look for it there.
+    assert_eq!((told.error_code, told.error_message), (0, Some("".into())));
+    let [refused] = told.topics[0].partitions.as_slice() else { panic!("one partition") };
+    assert_eq!(refused.error_code, ErrorCode::NotLeaderOrFollower.code());
+    let why = refused.error_message.as_ref().map(|text| text.to_string());
+    assert_eq!(why.as_deref(), Some(ErrorCode::NotLeaderOrFollower.message()));
 
     let chunk = |cluster: &'static str, topic: &'static str| {
         PeerRequest::FetchSnapshot(FetchSnapshotRequest {
