@@ -267,20 +267,28 @@ impl Raft {
         if call.to.node != Some(state.leader) {
             return;
         }
-        state.fetch_deadline = cx.now.time + self.config.fetch_timeout;
-        state.has_fetched = true;
-        state.last_fetch = Some(cx.now.time);
+        // It is alive, whatever it says.
         state.suspect_at = None;
         match self.take_fetched(cx, partition) {
             Ok(()) => {
-                if let RoleState::Follower(state) = &mut self.role
-                    && partition.high_watermark >= 0
-                {
-                    state.leader_high_watermark = Some(partition.high_watermark);
-                }
+                self.note_successful_fetch(cx, partition.high_watermark);
                 self.peers.succeeded(&call.to);
             }
+            // The fetch timeout runs on: nobody can follow a leader that never makes sense, say one
+            // that has lost data.
             Err(why) => self.refuse_answer(cx, call, &why),
+        }
+    }
+
+    fn note_successful_fetch(&mut self, cx: &Cx, leader_high_watermark: Offset) {
+        let RoleState::Follower(state) = &mut self.role else {
+            return;
+        };
+        state.fetch_deadline = cx.now.time + self.config.fetch_timeout;
+        state.has_fetched = true;
+        state.last_fetch = Some(cx.now.time);
+        if leader_high_watermark >= 0 {
+            state.leader_high_watermark = Some(leader_high_watermark);
         }
     }
 

@@ -168,7 +168,10 @@ impl Raft {
         let gone = [ErrorCode::SnapshotNotFound, ErrorCode::PositionOutOfRange]
             .iter()
             .any(|e| e.code() == chunk.error_code);
-        if gone {
+        // A leader without that snapshot may also answer with an id that none has.
+        let unnamed = chunk.error_code == 0
+            && (chunk.snapshot_id.end_offset < 0 || chunk.snapshot_id.epoch < 0);
+        if gone || unnamed {
             state.download = None;
             cx.push(Action::DiscardSnapshot { id });
             return self.peers.failed(&call.to, cx.now.time);

@@ -83,6 +83,42 @@ fn a_senseless_fetch_answer_is_told_once_and_asked_again_after_a_pause() {
     }
 }
 
+/// Found by reading Kafka's tests: any answer put the fetch timeout off, so that a leader which had lost
+/// data kept all its followers, and none of them got anything.
+#[test]
+fn a_leader_that_never_makes_sense_is_given_up_after_the_fetch_timeout() {
+    let snapshot_without_epoch = fetch_response::PartitionData {
+        snapshot_id: fetch_response::SnapshotId { end_offset: 100, ..Default::default() },
+        ..fetched()
+    };
+    let lost_data = fetch_response::PartitionData {
+        diverging_epoch: fetch_response::EpochEndOffset {
+            epoch: 2,
+            end_offset: 7,
+            ..Default::default()
+        },
+        ..fetched()
+    };
+    for senseless in [snapshot_without_epoch, lost_data] {
+        let mut replica = replica(epoch(4));
+        let (rpc, _) = replica.follow(2, 5);
+        let committed = fetch_response::PartitionData { high_watermark: 9, ..fetched() };
+        let start = replica.ms;
+        let mut next = sent_fetch(&replica.answer_fetch(rpc, committed));
+        let mut asked = 0;
+        while replica.raft.role() == Role::Follower {
+            if let Some((rpc, _)) = next {
+                asked += 1;
+                replica.answer_fetch(rpc, senseless.clone());
+            }
+            next = sent_fetch(&replica.timeout());
+        }
+        assert!(asked > 3, "asked {asked} times");
+        assert_eq!((replica.raft.role(), replica.ms - start), (Role::Prospective, 2000));
+        assert_eq!(replica.raft.log_end(), at(10, 4));
+    }
+}
+
 #[test]
 fn a_peer_that_does_not_lead_any_more_is_no_complaint() {
     for code in [
@@ -270,6 +306,21 @@ fn a_snapshot_that_is_gone_lets_the_follower_fetch_again() {
     }
 }
 
+/// Kafka's leader answers so if the snapshot went away while the answer was made.
+#[test]
+fn a_snapshot_answer_that_names_none_lets_the_follower_fetch_again() {
+    for (end_offset, epoch) in [(-1, 5), (20, -1)] {
+        let (mut replica, rpc) = downloading();
+        let none = snapshot::SnapshotId { end_offset, epoch, ..Default::default() };
+        let answer = snapshot::PartitionSnapshot { snapshot_id: none, ..chunk(0, b"", 0) };
+        let actions = answer_chunk(&mut replica, rpc, answer);
+        assert_eq!(actions, vec![Action::DiscardSnapshot { id: ID }]);
+        let (_, fetch) = sent_fetch(&replica.timeout()).expect("a fetch instead");
+        let p = &fetch.topics[0].partitions[0];
+        assert_eq!((p.current_leader_epoch, p.fetch_offset, p.last_fetched_epoch), (5, 10, 4));
+    }
+}
+
 #[test]
 fn a_snapshot_part_that_was_not_asked_for_is_not_written() {
     let other = snapshot::SnapshotId { end_offset: 21, epoch: 5, ..Default::default() };
@@ -290,7 +341,7 @@ fn a_snapshot_part_that_was_not_asked_for_is_not_written() {
 
 #[test]
 fn a_snapshot_answer_of_a_later_epoch_ends_the_download() {
-    for (leader_id, role) in [(-1, Role::Unattached), (3, Role::Follower)] {
+    for (leader_id, role) in [(-1, Role::Unattached), (3, Role::Follower), (2, Role::Follower)] {
         let (mut replica, rpc) = downloading();
         let leader =
             snapshot::LeaderIdAndEpoch { leader_id, leader_epoch: 9, ..Default::default() };
@@ -302,6 +353,10 @@ fn a_snapshot_answer_of_a_later_epoch_ends_the_download() {
         let actions = answer_chunk(&mut replica, rpc, news);
         assert_eq!((replica.raft.role(), replica.raft.epoch()), (role, 9));
         assert!(actions.contains(&Action::DiscardSnapshot { id: ID }));
+        let (_, fetch) = sent_fetch(&actions).expect("it asks for records again");
+        assert_eq!(fetch.topics[0].partitions[0].current_leader_epoch, 9);
+        let known = (leader_id >= 0).then_some((leader_id, 9));
+        assert_eq!(replica.raft.leader(), known);
     }
     // An answer of an earlier epoch says nothing.
     let (mut replica, rpc) = downloading();
@@ -313,6 +368,7 @@ fn a_snapshot_answer_of_a_later_epoch_ends_the_download() {
     };
     answer_chunk(&mut replica, rpc, old);
     assert_eq!(replica.raft.leader(), Some((2, 5)));
+    assert!(sent_chunk_request(&replica.timeout()).is_some(), "it asks for the same again");
     // Nor does one that comes when this replica follows no more.
     let (mut replica, rpc) = downloading();
     replica.vote(vote(3, 9));
