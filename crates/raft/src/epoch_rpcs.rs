@@ -169,6 +169,11 @@ impl Raft {
             }
             _ => None,
         };
+        if matches!(result, Err(RpcFailure::Timeout)) {
+            // Cut off, perhaps. It is told again on the beat: a pause that grows would keep it from
+            // its leader when it can be reached again.
+            return;
+        }
         let Some(partition) = partition else {
             self.refuse_outcome(cx, call, &result);
             return self.tell_again_after_pause(cx, call);
@@ -183,8 +188,11 @@ impl Raft {
 
     fn tell_again_after_pause(&mut self, cx: &mut Cx, call: &Outstanding) {
         let now = cx.now.time;
+        let unheard_since = call.sent + self.config.fetch_timeout / 2;
         if let (RoleState::Leader(state), Some(id)) = (&mut self.role, call.to.node)
             && let Some(progress) = state.voters.get_mut(&id)
+            // One that has fetched meanwhile knows who leads.
+            && progress.begin_epoch_at <= unheard_since
         {
             // The pause after the failure decides.
             progress.begin_epoch_at = progress.begin_epoch_at.min(now);

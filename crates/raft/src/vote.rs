@@ -220,7 +220,13 @@ impl Raft {
         purpose: Purpose,
         request: PeerRequest,
     ) {
-        let timeout = self.config.request_timeout;
+        let timeout = match purpose {
+            // Said again every half fetch timeout: one that is lost must not stand in for the next.
+            Purpose::BeginQuorumEpoch => {
+                self.config.request_timeout.min(self.config.fetch_timeout / 2)
+            }
+            _ => self.config.request_timeout,
+        };
         let rpc = self.peers.start(to.clone(), purpose, cx.now.time, timeout);
         cx.push(Action::Send { rpc, to, request, timeout });
     }

@@ -8,12 +8,12 @@ pub use quorate_protocol::batch::encode_data_batch;
 pub use quorate_protocol::messages::{
     BeginQuorumEpochRequest, EndQuorumEpochRequest, FetchRequest, FetchResponse, VoteRequest,
     VoteResponse, begin_quorum_epoch_request as begin, end_quorum_epoch_request as end,
-    fetch_response, vote_request, vote_response,
+    fetch_request, fetch_response, vote_request, vote_response,
 };
 pub use quorate_protocol::{AnyResponse, ErrorCode};
 pub use quorate_raft::{
     Action, Config, ElectionState, Endpoint, Event, LogSummary, PeerRequest, PeerResponse, Raft,
-    Recovered, Role, RpcFailure, RpcId, Token,
+    Recovered, Role, RpcFailure, RpcId, Token, Voter, VoterSet,
 };
 
 pub const CLUSTER: &str = "Kb3vZ0aYTnWq1g7cQ2m5xA";
@@ -46,6 +46,12 @@ pub struct Setup {
     pub snapshots: Vec<OffsetAndEpoch>,
     pub is_controller: bool,
     pub fetch_max_bytes: u32,
+    /// kraft.version 1: the voters stand in the log, not in the configuration.
+    pub dynamic: bool,
+    pub auto_join: bool,
+    pub bootstrap_servers: Vec<(String, u16)>,
+    /// Own listeners beside CONTROLLER.
+    pub more_listeners: Vec<Endpoint>,
 }
 
 impl Default for Setup {
@@ -57,24 +63,47 @@ impl Default for Setup {
             snapshots: Vec::new(),
             is_controller: true,
             fetch_max_bytes: 1024 * 1024,
+            dynamic: false,
+            auto_join: false,
+            bootstrap_servers: Vec::new(),
+            more_listeners: Vec::new(),
         }
     }
+}
+
+pub fn endpoint(id: NodeId) -> Endpoint {
+    Endpoint { name: "CONTROLLER".into(), host: format!("n{id}"), port: 9093 }
+}
+
+/// As a dynamic voter set has it.
+pub fn voter(id: NodeId) -> Voter {
+    Voter { key: key(id), listeners: vec![endpoint(id)], kraft_version_range: (0, 1) }
 }
 
 impl Setup {
     pub fn start(self) -> (Replica, Vec<Action>) {
         let mut config = Config::new(1, key(1).directory_id.unwrap_or_default(), CLUSTER);
-        let address = |id: &NodeId| (*id, format!("n{id}"), 9093);
-        config.static_voters = Some(self.voters.iter().map(address).collect());
-        let own = Endpoint { name: "CONTROLLER".into(), host: "n1".into(), port: 9093 };
-        config.listeners = vec![own];
+        let mut voters = Vec::new();
+        let mut kraft_versions = Vec::new();
+        if self.dynamic {
+            voters.push((1, VoterSet::new(self.voters.iter().map(|id| voter(*id)))));
+            kraft_versions.push((0, 1));
+        } else {
+            let address = |id: &NodeId| (*id, format!("n{id}"), 9093);
+            config.static_voters = Some(self.voters.iter().map(address).collect());
+        }
+        config.listeners = vec![endpoint(1)];
+        config.listeners.extend(self.more_listeners);
+        config.bootstrap_servers = self.bootstrap_servers;
+        config.auto_join = self.auto_join;
         config.is_controller = self.is_controller;
         config.fetch_max_bytes = self.fetch_max_bytes;
         let recovered = Recovered {
             quorum_state: self.state,
             log: self.log,
             snapshots: self.snapshots,
-            ..Default::default()
+            voters,
+            kraft_versions,
         };
         let now = Now { time: Time::from_millis(1000), wall_ms: 1_700_000_001_000 };
         let mut actions = Vec::new();
@@ -198,6 +227,34 @@ impl Replica {
         self.step(Event::Timeout)
     }
 
+    /// Appends a batch at the leader.
+    pub fn append(&mut self, records: usize) -> Vec<Action> {
+        let (end, epoch) = (self.raft.log_end().offset, self.raft.epoch());
+        let append_time_ms = 1_700_000_000_000 + self.ms as i64;
+        let values = vec![Bytes::from_static(b"x"); records];
+        let batch = quorate_raft::LogBatch {
+            base_offset: end,
+            end_offset: end + records as i64,
+            epoch,
+            append_time_ms,
+            is_control: false,
+            bytes: encode_data_batch(end, epoch, append_time_ms, &values),
+        };
+        self.step(Event::Append { batch })
+    }
+
+    /// All that was appended is synced.
+    pub fn synced(&mut self) -> Vec<Action> {
+        self.step(Event::Persisted { end: self.raft.log_end() })
+    }
+
+    /// A fetch of that voter or observer at this offset, in the current epoch.
+    pub fn fetched(&mut self, id: NodeId, offset: i64) -> Vec<Action> {
+        let epoch = self.raft.epoch();
+        let last = self.raft.epoch_before(offset).expect("an offset of the log");
+        self.ask(18, PeerRequest::Fetch(fetch_by(key(id), epoch, offset, last)))
+    }
+
     pub fn until(&mut self, role: Role) -> Vec<Action> {
         for _ in 0..100 {
             let actions = self.timeout();
@@ -221,6 +278,69 @@ impl Replica {
         self.votes_for_me(&actions);
         assert_eq!(self.raft.role(), Role::Leader);
     }
+}
+
+/// A fetch that waits for nothing.
+pub fn fetch_by(replica: ReplicaKey, epoch: i32, offset: i64, last_epoch: i32) -> FetchRequest {
+    FetchRequest {
+        cluster_id: Some(CLUSTER.into()),
+        max_bytes: 1_000_000,
+        replica_state: fetch_request::ReplicaState { replica_id: replica.id, ..Default::default() },
+        topics: vec![fetch_request::FetchTopic {
+            topic_id: Uuid::METADATA_TOPIC,
+            partitions: vec![fetch_request::FetchPartition {
+                current_leader_epoch: epoch,
+                fetch_offset: offset,
+                last_fetched_epoch: last_epoch,
+                high_watermark: i64::MAX,
+                replica_directory_id: replica.directory_id.unwrap_or_default(),
+                ..Default::default()
+            }],
+            ..Default::default()
+        }],
+        ..Default::default()
+    }
+}
+
+/// The only answer among the actions.
+pub fn answered(actions: &[Action]) -> AnyResponse {
+    let answers: Vec<&AnyResponse> = actions
+        .iter()
+        .filter_map(|a| match a {
+            Action::Respond { response, .. } => Some(response),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(answers.len(), 1, "{actions:?}");
+    answers[0].clone()
+}
+
+/// The requests sent that `pick` wants, with whom they go to.
+pub fn sent<T>(
+    actions: &[Action],
+    pick: impl Fn(&PeerRequest) -> Option<T>,
+) -> Vec<(RpcId, NodeId, T)> {
+    let send = |a: &Action| match a {
+        Action::Send { rpc, to, request, .. } => {
+            Some((*rpc, to.node.unwrap_or(-1), pick(request)?))
+        }
+        _ => None,
+    };
+    actions.iter().filter_map(send).collect()
+}
+
+/// Who is told that this replica leads.
+pub fn told_begin(actions: &[Action]) -> Vec<(RpcId, NodeId)> {
+    let begins = sent(actions, |r| matches!(r, PeerRequest::BeginQuorumEpoch(_)).then_some(()));
+    begins.into_iter().map(|(rpc, to, ())| (rpc, to)).collect()
+}
+
+/// Who is told that this replica has resigned, and what.
+pub fn told_end(actions: &[Action]) -> Vec<(RpcId, NodeId, EndQuorumEpochRequest)> {
+    sent(actions, |r| match r {
+        PeerRequest::EndQuorumEpoch(r) => Some(r.clone()),
+        _ => None,
+    })
 }
 
 pub fn granted(epoch: i32) -> PeerResponse {
