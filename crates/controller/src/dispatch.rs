@@ -23,7 +23,7 @@ pub(crate) struct Decided {
 
 /// What of the cluster a principal must be allowed for the request to be looked at. APIs that are
 /// checked by topic, group or other resource are checked where they are decided.
-pub(crate) fn cluster_operation(request: &AnyRequest) -> Option<Operation> {
+pub fn cluster_operation(request: &AnyRequest) -> Option<Operation> {
     match request {
         AnyRequest::BrokerRegistration(_)
         | AnyRequest::BrokerHeartbeat(_)

@@ -35,6 +35,7 @@ mod topic_names;
 pub use authorize::AuthorizerConfig;
 pub use config::{ControllerConfig, DelegationTokenConfig, OwnRegistration};
 pub use controller::Controller;
+pub use dispatch::cluster_operation;
 pub use draft::{Draft, MAX_RECORDS_PER_BATCH, MAX_RECORDS_PER_USER_OP, Savepoint};
 pub use env::{Env, RaftView};
 pub use error_response::error_response;

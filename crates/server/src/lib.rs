@@ -3,6 +3,7 @@
 //! Everything here acts; every decision is made in `quorate-node`.
 #![forbid(unsafe_code)]
 
+pub mod audit;
 pub mod config;
 pub mod driver;
 pub mod http;

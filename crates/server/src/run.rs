@@ -1,5 +1,6 @@
 //! `quorate server`: from a properties file to an exit code.
 
+use crate::audit::Audit;
 use crate::config::address::Listener;
 use crate::config::{ConfigError, ServerConfig};
 use crate::driver::clock::{Clock, wall_ms};
@@ -198,6 +199,7 @@ struct Server {
     core: JoinHandle<core::End>,
     disk: JoinHandle<()>,
     snapshots: JoinHandle<()>,
+    audit: Arc<Audit>,
     lock: Box<dyn quorate_storage::DiskLock>,
     listeners: String,
 }
@@ -286,6 +288,10 @@ impl Server {
             telemetry.clone(),
             security.outgoing.clone(),
         );
+        let authorizes = config.authorizer.is_some();
+        let (stats, dir) = (telemetry.audit.clone(), &config.metadata_dir);
+        let audit = Audit::start(&config.audit, config.node_id, dir, authorizes, stats)?;
+        let audit = Arc::new(audit);
         let (standing, standing_seen) = watch::channel(Standing::default());
         let (retired, to_drop) = channel::<Image>();
         // Freeing a large image takes as long as building it.
@@ -311,7 +317,8 @@ impl Server {
         let edge = Arc::new(
             Edge::new(queue.clone(), source, clock, config.network.clone())
                 .counting_into(telemetry.clone())
-                .guarded_by(security),
+                .guarded_by(security)
+                .audited_by(audit.clone()),
         );
         let core = std::thread::Builder::new()
             .name("quorate-core".to_owned())
@@ -324,6 +331,7 @@ impl Server {
             core,
             disk: disk_thread,
             snapshots: snapshots_thread,
+            audit,
             lock,
             listeners: listeners.join(","),
         })
@@ -339,6 +347,7 @@ impl Server {
         drop((self.edge, self.queue));
         let ended = self.core.join();
         runtime.shutdown_timeout(LAST_ANSWERS);
+        self.audit.close();
         let synced = self.disk.join();
         let written = self.snapshots.join();
         drop(self.lock);

@@ -308,7 +308,7 @@ fn origin(name: &str, value: Option<Str>, source: ConfigSource) -> DescribeConfi
 }
 
 /// Passwords, and whatever this release does not know and so cannot tell.
-fn is_secret(name: &str) -> bool {
+pub fn is_secret(name: &str) -> bool {
     !is_rate(name)
         && broker_defs::find_prefixed(name).is_none_or(|def| def.kind == ConfigType::Password)
 }

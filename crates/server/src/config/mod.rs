@@ -3,6 +3,7 @@
 //! Every problem is reported at once, each with key, value, place and what is allowed.
 
 pub mod address;
+mod audit;
 mod node;
 pub mod properties;
 pub mod reference;
@@ -13,6 +14,7 @@ mod values;
 
 use crate::metrics::dialect::Dialect;
 use address::{Listener, StaticVoter};
+use audit::read_audit;
 use node::{
     advertised, check_roles, controller_listener_names, parse_listeners, read_authorizer,
     read_dirs, read_listeners, read_node_id, read_quorum, read_voters, refuse_what_is_not_served,
@@ -27,6 +29,7 @@ use thiserror::Error;
 use topics::topic_defaults;
 use values::Values;
 
+pub use audit::AuditConfig;
 pub use values::Problem;
 
 /// Why there is no usable configuration. Exit code 2.
@@ -76,6 +79,8 @@ pub struct ServerConfig {
     pub http: Option<Listener>,
     /// `quorate.metrics.dialects`.
     pub metrics_dialects: Vec<Dialect>,
+    /// What is written down of changes.
+    pub audit: AuditConfig,
     /// `quorate.log.level`.
     pub log_level: String,
     /// Names that neither Kafka nor Quorate knows, with their place.
@@ -240,6 +245,7 @@ impl ServerConfig {
         let network = read_network(v);
         let http = read_http(v);
         let metrics_dialects = read_dialects(v);
+        let audit = read_audit(v);
         let log_level = v.text("quorate.log.level").unwrap_or_default();
         let problems = values.into_problems();
         if !problems.is_empty() {
@@ -262,6 +268,7 @@ impl ServerConfig {
             network,
             http,
             metrics_dialects,
+            audit,
             log_level,
             unknown: unknown_names(properties),
         })

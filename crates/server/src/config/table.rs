@@ -296,5 +296,12 @@ pub static SETTINGS: &[Setting] = &[
     row(Quorate, "quorate.fast.fencing", Boolean, Value("false"), "Fence a broker whose process is seen to be gone without waiting for its session timeout."),
     row(Quorate, "quorate.http.listener", Text, Unset, "Where health, status and metrics are served over HTTP, as `host:port`: `/livez`, `/readyz`, `/status`, `/metrics`. An empty host means all interfaces. Nobody has to log in there; nothing can be changed there. Unset: nowhere."),
     row(Quorate, "quorate.metrics.dialects", List, Value("strimzi"), "Names under which Kafka's metrics are shown, one or several of `strimzi`, `confluent`, `reporter`, `jvm`; see the reference of metrics."),
+    row(Quorate, "quorate.audit.enable", Boolean, Value("true"), "Whether each change that somebody asks for, accepted or not, is written to `quorate-audit.log` as a line of JSON; see the guide of the audit. Secrets are left out."),
+    row(Quorate, "quorate.audit.dir", Text, Unset, "The directory of the audit's files; it must be there. Unset: where the metadata log is."),
+    row(Quorate, "quorate.audit.file.bytes", long(4096), Value("67108864"), "A file of the audit is closed, and a new one begun, before it grows beyond this."),
+    row(Quorate, "quorate.audit.file.ms", long(1000), Value("86400000"), "The same by age."),
+    row(Quorate, "quorate.audit.total.bytes", long(8192), Value("536870912"), "What all files of the audit may take; the oldest closed ones are deleted."),
+    row(Quorate, "quorate.audit.min.free.bytes", long(0), Value("268435456"), "With less than this free in the file system the audit pauses, so that it never takes the metadata log's space. Lines lost are counted, in the metrics and in the audit."),
+    row(Quorate, "quorate.audit.routine", Boolean, Value("false"), "Whether what brokers ask by themselves is audited too: AlterPartition, AllocateProducerIds, AssignReplicasToDirs. Denied ones always are, and so are heartbeats that change something."),
     row(Quorate, "quorate.log.level", OneOf(&["error", "warn", "info", "debug", "trace"]), Value("info"), "How much is logged on standard error. The environment variable RUST_LOG wins over it."),
 ];

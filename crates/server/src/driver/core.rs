@@ -6,6 +6,7 @@ use super::meter::{CoreView, Meter, VIEW_INTERVAL};
 use super::queue::{CoreInbox, CoreQueue, Failure, Fill, Input, Reply, Standing};
 use super::snapshots::SnapshotThread;
 use super::source::LogSource;
+use super::writings::Writings;
 use crate::net::peer::Peers;
 use crate::telemetry::Telemetry;
 use quorate_base::{Offset, Time};
@@ -88,7 +89,8 @@ pub fn run(config: NodeConfig, recovered: Recovered, tools: CoreTools) -> End {
     let mut actions = Vec::new();
     let node = Node::new(config, recovered, tools.clock.now(), &mut actions);
     let meter = Meter::new(tools.telemetry.clone(), tools.views.clone());
-    let mut core = Core { node, tools, replies: HashMap::new(), ending: None, meter };
+    let (replies, writings) = (HashMap::new(), Writings::default());
+    let mut core = Core { node, tools, replies, writings, ending: None, meter };
     let ended = core.act(&mut actions);
     let end = ended.unwrap_or_else(|| core.live(&mut actions));
     core.tools.disk.close();
@@ -100,6 +102,7 @@ struct Core {
     node: Node,
     tools: CoreTools,
     replies: HashMap<Token, oneshot::Sender<Reply>>,
+    writings: Writings,
     ending: Option<Ending>,
     meter: Meter,
 }
@@ -141,6 +144,7 @@ impl Core {
             let event = match input.map(|queued| queued.input) {
                 Some(Input::Request(request)) => {
                     self.replies.insert(request.token, request.reply);
+                    self.writings.asked(request.token, &request.request);
                     drop(request.permit);
                     let (token, context) = (request.token, request.context);
                     Event::Request { token, context, request: request.request }
@@ -148,6 +152,7 @@ impl Core {
                 Some(Input::Event(event)) => {
                     if let Event::Cancelled { token } = &*event {
                         self.replies.remove(token);
+                        self.writings.forget(*token);
                     }
                     *event
                 }
@@ -168,6 +173,7 @@ impl Core {
             if let Some(end) = self.act(actions) {
                 return end;
             }
+            self.writings.step_done();
             self.meter.done(&taken, &self.node);
         }
     }
@@ -211,7 +217,11 @@ impl Core {
                     }
                 }
                 Action::AppendLog(batch) => {
-                    self.meter.appended(&batch, self.node.raft().is_leader());
+                    let leads = self.node.raft().is_leader();
+                    self.meter.appended(&batch, leads);
+                    if leads {
+                        self.writings.appended(&batch);
+                    }
                     self.tools.disk.append(batch);
                 }
                 Action::TruncateLog { to } => {
@@ -282,8 +292,9 @@ impl Core {
 
     /// Answers, unless the client has gone away.
     fn reply(&mut self, token: Token, response: AnyResponse, fill: Fill) {
+        let written = self.writings.take(token);
         if let Some(reply) = self.replies.remove(&token) {
-            let _ = reply.send(Reply { response, fill });
+            let _ = reply.send(Reply { response, fill, written });
         }
     }
 

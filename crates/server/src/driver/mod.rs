@@ -7,3 +7,4 @@ pub mod meter;
 pub mod queue;
 pub mod snapshots;
 pub mod source;
+pub mod writings;

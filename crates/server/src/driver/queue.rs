@@ -4,6 +4,7 @@
 //! send; what the process tells itself (synced, answered, closed) is bounded by what it asked for
 //! and always enters.
 
+use crate::audit::Written;
 use quorate_base::{Epoch, NodeId};
 use quorate_controller::RequestContext;
 pub use quorate_host::Fill;
@@ -65,6 +66,8 @@ pub struct Reply {
     pub response: AnyResponse,
     /// What is to be filled in.
     pub fill: Fill,
+    /// The records that it wrote.
+    pub written: Option<Written>,
 }
 
 /// Where the node stands, as the driver last heard.

@@ -5,6 +5,7 @@ use super::Edge;
 use super::authentication::Authentication;
 use super::envelope;
 use super::frame::{FrameError, FrameReader, write_frame};
+use crate::audit::Pending;
 use crate::driver::queue::Reply;
 use crate::driver::source;
 use crate::telemetry::since_start;
@@ -327,11 +328,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             received_at: self.edge.clock.time(),
         };
         let AnyRequest::Envelope(request) = request else {
-            return self.ask(context, request).await;
+            return self.ask(frame, context, request).await;
         };
         let response = match envelope::unwrap(&request, &context) {
             Ok(inner) => {
-                let response = self.ask(inner.context, inner.request).await?;
+                let response = self.ask(&inner.frame, inner.context, inner.request).await?;
                 envelope::wrap(&inner.frame, &response)
             }
             Err((error, why)) => {
@@ -343,12 +344,56 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(AnyResponse::Envelope(response))
     }
 
-    /// Asks the core, and tells it if the client goes away before the answer comes.
+    /// Asks the core. `frame` is that of the request itself, not of an envelope around it.
     async fn ask(
         &mut self,
+        frame: &RequestFrame,
         context: RequestContext,
         request: AnyRequest,
     ) -> Result<AnyResponse, Ended> {
+        let reply = match self.edge.audit.begin(frame, &context, &request) {
+            Some(noted) if noted.is_change() => {
+                self.ask_to_the_end(noted, context, request).await?
+            }
+            noted => {
+                let reply = self.ask_core(context, request).await?;
+                if let Some(noted) = noted {
+                    let now = self.edge.clock.now();
+                    self.edge.audit.end(noted, Some(&reply), now.wall_ms).await;
+                }
+                reply
+            }
+        };
+        source::complete(&self.edge.source, reply).await.map_err(Ended::Write)
+    }
+
+    /// Asks for a change, whose end is written down also if the client goes away before it.
+    async fn ask_to_the_end(
+        &mut self,
+        noted: Box<Pending>,
+        context: RequestContext,
+        request: AnyRequest,
+    ) -> Result<Reply, Ended> {
+        let asked = self.edge.core.request(context, request).await;
+        let (_token, answer) = asked.map_err(|_| Ended::Stopping)?;
+        let edge = self.edge.clone();
+        let noting = tokio::spawn(async move {
+            let reply = answer.await.ok();
+            edge.audit.end(noted, reply.as_ref(), edge.clock.now().wall_ms).await;
+            reply
+        });
+        tokio::select! {
+            reply = noting => reply.ok().flatten().ok_or(Ended::Stopping),
+            error = self.reader.watch_for_close(&mut self.stream) => Err(error.into()),
+        }
+    }
+
+    /// Asks the core, and tells it if the client goes away before the answer comes.
+    async fn ask_core(
+        &mut self,
+        context: RequestContext,
+        request: AnyRequest,
+    ) -> Result<Reply, Ended> {
         let (token, answer) =
             self.edge.core.request(context, request).await.map_err(|_| Ended::Stopping)?;
         let mut cancel = CancelOnDrop { edge: &self.edge, token: Some(token) };
@@ -358,8 +403,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         };
         cancel.token = None;
         drop(cancel);
-        let reply = reply.map_err(|_| Ended::Stopping)?;
-        source::complete(&self.edge.source, reply).await.map_err(Ended::Write)
+        reply.map_err(|_| Ended::Stopping)
     }
 }
 

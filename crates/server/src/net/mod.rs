@@ -11,6 +11,7 @@ pub mod peer;
 pub mod quiet;
 pub mod security;
 
+use crate::audit::Audit;
 use crate::config::NetworkConfig;
 use crate::driver::clock::Clock;
 use crate::driver::queue::CoreQueue;
@@ -39,6 +40,8 @@ pub struct Edge {
     pub telemetry: Arc<Telemetry>,
     /// Who may come in, and how.
     pub security: Arc<Security>,
+    /// Where changes are written down.
+    pub audit: Arc<Audit>,
     open: Mutex<Open>,
 }
 
@@ -60,7 +63,8 @@ impl Edge {
         let (quiet, open) = (QuietLog::default(), Mutex::default());
         let telemetry = Telemetry::new(clock);
         let security = Arc::new(Security::none());
-        Edge { core, source, clock, limits, quiet, telemetry, security, open }
+        let audit = Arc::default();
+        Edge { core, source, clock, limits, quiet, telemetry, security, audit, open }
     }
 
     /// Counts there instead of for itself.
@@ -71,6 +75,11 @@ impl Edge {
     /// Guarded by that instead of by nothing.
     pub fn guarded_by(self, security: Arc<Security>) -> Edge {
         Edge { security, ..self }
+    }
+
+    /// Writes changes down there instead of nowhere.
+    pub fn audited_by(self, audit: Arc<Audit>) -> Edge {
+        Edge { audit, ..self }
     }
 
     /// Counts a new connection, or says which limit forbids it.

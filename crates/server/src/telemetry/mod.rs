@@ -45,7 +45,12 @@ pub struct LabelledCounter(Mutex<BTreeMap<&'static str, u64>>);
 impl LabelledCounter {
     /// One more of this label.
     pub fn increment(&self, label: &'static str) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(label).or_default() += 1;
+        self.add(label, 1);
+    }
+
+    /// So many more of this label.
+    pub fn add(&self, label: &'static str, more: u64) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(label).or_default() += more;
     }
 
     /// All labels with their counts.
@@ -69,6 +74,8 @@ pub struct Telemetry {
     pub connections: ConnectionStats,
     /// Requests to other controllers.
     pub peers: PeerStats,
+    /// Lines of the audit.
+    pub audit: Arc<AuditStats>,
     /// Partitions that got a leader from outside their ISR, as committed.
     pub unclean_elections: Counter,
     /// Partitions that got a leader from their eligible leader replicas, as committed.
@@ -86,6 +93,7 @@ impl Telemetry {
             requests: RequestStats::default(),
             connections: ConnectionStats::default(),
             peers: PeerStats::default(),
+            audit: Arc::default(),
             unclean_elections: Counter::default(),
             elr_elections: Counter::default(),
             stopping: AtomicBool::new(false),
@@ -321,6 +329,17 @@ impl ConnectionStats {
     pub fn by_listener(&self) -> BTreeMap<String, Opened> {
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+/// Lines of the audit.
+#[derive(Debug, Default)]
+pub struct AuditStats {
+    /// Written.
+    pub lines: Counter,
+    /// Never written, by reason.
+    pub lost: LabelledCounter,
+    /// Denials counted in place of being written one by one.
+    pub suppressed: Counter,
 }
 
 /// Requests to other controllers.

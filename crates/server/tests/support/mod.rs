@@ -149,7 +149,7 @@ impl TestEdge {
     pub fn answer_parked(&self) {
         for reply in self.rote.parked.lock().unwrap().drain(..) {
             let response = AnyResponse::Fetch(FetchResponse::default());
-            let _ = reply.send(Reply { response, fill: Fill::Nothing });
+            let _ = reply.send(Reply { response, fill: Fill::Nothing, written: None });
         }
     }
 
@@ -227,7 +227,7 @@ fn answer(request: quorate_server::driver::queue::Request, rote: &Rote) {
         }
         other => panic!("the rote core was asked {}", other.api_key()),
     };
-    let _ = request.reply.send(Reply { response, fill });
+    let _ = request.reply.send(Reply { response, fill, written: None });
 }
 
 /// A client that can misbehave.
