@@ -150,7 +150,8 @@ impl Shared {
             Err(ClientError::Refused { error_code, .. })
                 if error_code == ErrorCode::TopicAlreadyExists.code() => {}
             Err(ClientError::Refused { error_code, message, what }) => {
-                if !is_passing(error_code) {
+                // One of Kafka's that is stopping may still take a connection, and refuse it.
+                if connection.is_some() && !is_passing(error_code) {
                     let why = format!("{address}: {what}: error {error_code} {message:?}");
                     *lock(&self.refused) = Some(why);
                 }
