@@ -19,7 +19,7 @@ use quorate_protocol::messages::incremental_alter_configs_request::{
     AlterConfigsResource, AlterableConfig,
 };
 use quorate_protocol::messages::*;
-use quorate_protocol::{AnyRequest, AnyResponse, KStr};
+use quorate_protocol::{AnyRequest, AnyResponse, ErrorCode, KStr};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -76,9 +76,14 @@ impl Churn {
     /// One change, and a heartbeat of every broker that lives. An error means that the leader is gone.
     pub fn step(&mut self) -> Outcome<()> {
         for (id, broker) in &mut self.brokers {
-            if !self.resting.contains(id) && broker.heartbeat().is_err() {
+            if self.resting.contains(id) {
+                continue;
+            }
+            match broker.heartbeat() {
+                Ok(_) => {}
+                Err(moved) if leads_no_more(&moved) => return Err(moved.into()),
                 // Refused, as after a fencing by session: it is started anew below.
-                self.resting.push(*id);
+                Err(_) => self.resting.push(*id),
             }
         }
         let (kind, request): (&'static str, Option<AnyRequest>) = match self.prng.below(16) {
@@ -420,7 +425,9 @@ impl Churn {
                         broker.heartbeat()?;
                         Ok(Ok(broker))
                     }
-                    Err(ClientError::Refused { .. }) => Err(Failure::new("its session lives")),
+                    Err(refused @ ClientError::Refused { .. }) if !leads_no_more(&refused) => {
+                        Err(Failure::new("its session lives"))
+                    }
                     // The leader is gone: the caller finds another.
                     Err(gone) => Ok(Err(Failure::from(gone))),
                 }
@@ -438,6 +445,12 @@ impl Churn {
     fn some_broker(&mut self) -> i32 {
         1 + self.prng.below(BROKERS as u64) as i32
     }
+}
+
+/// Kafka's controller may give up leading by itself, on a fault of its own.
+fn leads_no_more(error: &ClientError) -> bool {
+    let code = ErrorCode::NotController.code();
+    matches!(error, ClientError::Refused { error_code, .. } if *error_code == code)
 }
 
 fn options() -> Options {
