@@ -142,7 +142,7 @@ impl Raft {
             RoleState::Candidate(_) | RoleState::Resigned(_) => pre && up_to_date,
             _ if pre => up_to_date,
             _ => match self.voted {
-                Some(voted) => voted.id == candidate.id && same_replica(voted, candidate),
+                Some(voted) => same_replica(voted, candidate),
                 None => self.epoch_leader.is_none() && up_to_date,
             },
         }

@@ -72,8 +72,8 @@ impl VoterSet {
         self.voters.get(&id)
     }
 
-    /// True if this very replica is a voter. A directory that either side does not know matches:
-    /// static quorums and old peers have none.
+    /// True if this very replica is a voter. In a static quorum, which knows no directories, its id
+    /// is enough.
     pub fn contains(&self, key: ReplicaKey) -> bool {
         self.voters.get(&key.id).is_some_and(|voter| same_replica(voter.key, key))
     }
@@ -121,13 +121,11 @@ impl VoterSet {
     }
 }
 
-/// Equal ids, and directories that do not contradict each other.
-pub(crate) fn same_replica(a: ReplicaKey, b: ReplicaKey) -> bool {
-    a.id == b.id
-        && match (a.directory_id, b.directory_id) {
-            (Some(x), Some(y)) => x == y,
-            _ => true,
-        }
+/// Whether a replica that names itself `asking` is `known`. If its directory is known, it has to name it:
+/// who leaves it out may stand on any disk.
+pub(crate) fn same_replica(known: ReplicaKey, asking: ReplicaKey) -> bool {
+    known.id == asking.id
+        && known.directory_id.is_none_or(|directory| asking.directory_id == Some(directory))
 }
 
 /// Kafka's zero UUID is "unknown".

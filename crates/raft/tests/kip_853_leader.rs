@@ -323,6 +323,27 @@ fn the_high_watermark_follows_the_voter_set() {
     assert_eq!(falls.raft.high_watermark(), Some(start + 5));
 }
 
+/// Found by reading Kafka's tests: a fetch that names no directory was taken for the voter's, on whatever
+/// disk it was. In a static quorum there is nothing to tell disks apart by.
+#[test]
+fn a_voter_whose_directory_is_known_has_to_name_it() {
+    let nameless = |id| ReplicaKey { id, directory_id: None };
+    let other = |id| ReplicaKey { id, directory_id: Some(Uuid::from_u128(7)) };
+    for (dynamic, counts) in [(true, false), (false, true)] {
+        for asking in [nameless(2), other(2)] {
+            let setup = Setup { dynamic, state: Some(epoch(4)), ..Setup::default() };
+            let (mut leader, _) = setup.start();
+            leader.lead();
+            leader.synced();
+            let end = leader.raft.log_end().offset;
+            leader.ask(18, PeerRequest::Fetch(fetch_by(asking, 5, end, 5)));
+            assert_eq!(leader.raft.high_watermark().is_some(), counts, "{dynamic} {asking}");
+            let observers = leader.raft.view().observers;
+            assert_eq!(observers.len(), usize::from(!counts), "{dynamic} {asking}");
+        }
+    }
+}
+
 #[test]
 fn the_high_watermark_waits_for_those_who_remain() {
     // Of 1, 2 and 3 the one that had everything goes: 2, or the leader itself.

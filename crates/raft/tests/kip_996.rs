@@ -204,6 +204,51 @@ fn a_prospective_grants_real_votes() {
     assert_eq!((later.raft.role(), later.raft.epoch()), (Role::Unattached, 8));
 }
 
+/// A vote goes to a replica on its disk, if that is known; a pre-vote to whoever has the log for it.
+#[test]
+fn a_vote_is_given_again_to_the_very_same_replica_only() {
+    let ask = |id: NodeId, directory: Option<u128>, pre: bool| {
+        let mut request = Ask { pre, ..vote(id, 5) }.request();
+        let named = directory.map_or(Uuid::ZERO, Uuid::from_u128);
+        request.topics[0].partitions[0].replica_directory_id = named;
+        request
+    };
+    let own = 0xd002;
+    let unknown = ReplicaKey { id: 2, directory_id: None };
+    for prospective in [false, true] {
+        for (voted, cases) in [
+            (
+                key(2),
+                [
+                    (2, Some(own), true),
+                    (2, Some(7), false),
+                    (2, None, false),
+                    (3, Some(own), false),
+                ],
+            ),
+            (
+                unknown,
+                [(2, Some(own), true), (2, Some(7), true), (2, None, true), (3, None, false)],
+            ),
+        ] {
+            for (id, directory, granted) in cases {
+                for pre in [false, true] {
+                    let mut replica = replica(ElectionState { voted: Some(voted), ..epoch(5) });
+                    if prospective {
+                        replica.until(Role::Prospective);
+                    }
+                    let actions = replica.ask(2, PeerRequest::Vote(ask(id, directory, pre)));
+                    let AnyResponse::Vote(answer) = answered(&actions) else { panic!() };
+                    let given = answer.topics[0].partitions[0].vote_granted;
+                    assert_eq!(given, granted || pre, "{voted}: {id} {directory:?} pre {pre}");
+                    let states = persisted(&actions);
+                    assert!(states.iter().all(|s| s.voted == Some(voted)), "{states:?}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn answers_to_a_fetch_mean_nothing_to_a_prospective() {
     let mut replica = replica(epoch(4));
