@@ -8,8 +8,8 @@ use quorate_storage::{
     BOOTSTRAP_SNAPSHOT_ID, DirRole, Disk, ElectionState, FileDisk, FormatSpec, InitialVoters,
     LogConfig, MemDisk, MetaProperties, NodeDir, NodeDirConfig, QuorumStateVersion, READ_GRACE_MS,
     Retention, SnapshotReads, SnapshotVoters, StorageError, VoteStore, clean, clean_unless_read,
-    format, load_bootstrap, open_node_dir, parse_quorum_state, quorum_state_text,
-    snapshot_file_name,
+    format, load_bootstrap, open_node_dir, parse_quorum_state, parse_snapshot_file_name,
+    quorum_state_text, snapshot_file_name,
 };
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -371,6 +371,29 @@ fn an_unfinished_snapshot_leaves_nothing() {
     writer.append(Bytes::from_static(b"x")).unwrap();
     drop(writer);
     assert_eq!(disk.list(Path::new("/__cluster_metadata-0")).unwrap(), before);
+}
+
+#[test]
+fn the_file_names_of_snapshots_are_read_and_no_others() {
+    let id = OffsetAndEpoch { offset: 100, epoch: 17 };
+    let name = snapshot_file_name(id);
+    assert_eq!(name, "00000000000000000100-0000000017.checkpoint");
+    assert_eq!(parse_snapshot_file_name(&name), Some(id));
+    for suffix in [".part", ".deleted", "12345.part"] {
+        assert_eq!(parse_snapshot_file_name(&format!("{name}{suffix}")), None, "{suffix}");
+    }
+    for other in [
+        "00000000000000000000.log",
+        "00000000000000000000.index",
+        "leader-epoch-checkpoint",
+        "partition.metadata",
+        "bootstrap.checkpoint",
+        "100-17.checkpoint",
+        "0000000000000000010x-0000000017.checkpoint",
+        "-0000000000000000100-0000000017.checkpoint",
+    ] {
+        assert_eq!(parse_snapshot_file_name(other), None, "{other}");
+    }
 }
 
 /// KIP-630: a snapshot that a follower is fetching outlives its place in the retention for a minute.
