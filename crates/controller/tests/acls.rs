@@ -288,6 +288,7 @@ fn describe_acls_matches_as_kafka_does() {
         // Numbers that nobody knows match nothing.
         (Filter { kind: 9, ..EVERYTHING }, &[]),
         (Filter { operation: 99, ..EVERYTHING }, &[]),
+        (Filter { permission: -91, ..EVERYTHING }, &[]),
     ];
     for (filter, expected) in rows {
         let answer = describe(&mut some_acls(), *filter);

@@ -105,18 +105,27 @@ fn setting_null_removes() {
 
 #[test]
 fn lists_grow_and_shrink() {
+    const EMPTY: &str = "Configuration 'cleanup.policy' values must not be empty.";
     let mut desk = Desk::at(30);
     let policy =
         |operation, value| resource(TOPIC, "foo", &[("cleanup.policy", operation, Some(value))]);
     let written = |value| vec![config(TOPIC, "foo", "cleanup.policy", Some(value))];
     let (_, _, records) = one(&mut desk, policy(APPEND, "compact"));
     assert_eq!(records, written("delete,compact"), "starts from the default");
-    assert_eq!(one(&mut desk, policy(APPEND, " delete , compact")).2, vec![], "both are there");
+    assert_eq!(one(&mut desk, policy(APPEND, "delete,compact")).2, vec![], "both are there");
+    assert_eq!(one(&mut desk, policy(SUBTRACT, " delete")).2, vec![], "spaces belong to an entry");
+    assert_eq!(one(&mut desk, policy(APPEND, ",")).2, vec![], "no entry at all");
+    let (error, why, _) = one(&mut desk, policy(APPEND, ""));
+    assert_eq!((error, &*why), ("INVALID_CONFIG", EMPTY), "an empty entry");
     assert_eq!(one(&mut desk, policy(SUBTRACT, "delete")).2, written("compact"));
     assert_eq!(one(&mut desk, policy(SUBTRACT, "compact,delete")).2, written(""));
     let broker = resource(BROKER, "7", &[("log.cleanup.policy", APPEND, Some("compact"))]);
     let (_, _, records) = one(&mut desk, broker);
     assert_eq!(records, vec![config(BROKER, "7", "log.cleanup.policy", Some("delete,compact"))]);
+    // What is set for the cluster is no beginning.
+    let mut desk = Desk::at(30);
+    desk.apply(config(BROKER, "", "log.cleanup.policy", Some("compact")));
+    assert_eq!(one(&mut desk, policy(APPEND, "delete")).2, written("delete"));
 }
 
 #[test]

@@ -255,3 +255,21 @@ fn what_may_not_be_described_comes_last() {
         ]
     );
 }
+
+#[test]
+fn of_what_is_set_for_all_brokers_only_what_has_an_effect_is_shown() {
+    let mut desk = Desk::at(30);
+    for (name, value) in [
+        ("log.cleaner.threads", "x"),
+        ("follower.replication.throttled.rate", "-3"),
+        ("leader.replication.throttled.rate", "3"),
+        ("log.retention.ms", "-1"),
+        ("node.id", "4"),
+        ("bogus.thing", "y"),
+    ] {
+        desk.apply(config(BROKER, "", name, Some(value)));
+    }
+    let results = ask(&mut desk, &[(BROKER, "", None)], false);
+    let shown: Vec<&str> = results[0].configs.iter().map(|it| it.name.as_str()).collect();
+    assert_eq!(shown, ["bogus.thing", "leader.replication.throttled.rate", "log.retention.ms"]);
+}

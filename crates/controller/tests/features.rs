@@ -312,6 +312,15 @@ fn version_0_knows_no_downgrade_whatever_its_flag_says() {
 }
 
 #[test]
+fn of_a_feature_named_twice_the_last_update_counts() {
+    let mut world = World::active(30);
+    let mut request = update("group.version", 1, UPGRADE);
+    request.feature_updates.extend(update("group.version", 0, UPGRADE).feature_updates);
+    assert_eq!(ask(&mut world, request).error_code, 0);
+    assert_eq!(world.controller.committed().features.level("group.version"), 0);
+}
+
+#[test]
 fn kraft_version_is_rafts_to_write() {
     let mut world = World::active(30);
     world.raft.kraft_version = 0;

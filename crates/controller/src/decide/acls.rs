@@ -322,10 +322,10 @@ impl<'a> Filter<'a> {
     }
 
     fn check_given(&self) -> Result<(), &'static str> {
-        if self.resource_type <= 0 || self.pattern_type <= 0 {
+        if self.resource_type == 0 || self.pattern_type == 0 {
             return Err("Unknown patternFilter.");
         }
-        if self.operation <= 0 || self.permission_type <= 0 {
+        if self.operation == 0 || self.permission_type == 0 {
             return Err("Unknown entryFilter.");
         }
         Ok(())

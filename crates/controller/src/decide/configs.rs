@@ -1,6 +1,6 @@
 //! IncrementalAlterConfigs and AlterConfigs (KIP-133, 339, 714, 848).
 
-use crate::config_defs::{self, ConfigType, GROUP, TOPIC, parts};
+use crate::config_defs::{self, ConfigType, GROUP, TOPIC};
 use crate::decide::config_checks::{self, check};
 use crate::decide::describe_configs::target;
 use crate::decide::refusal::{Refusal, code_and_text};
@@ -146,9 +146,7 @@ fn alter<'a>(
     let mut touched = Vec::new();
     for (named, resource, asked) in allowed {
         let outcome = match asked {
-            Asked::Incremental(configs) => {
-                incremental_changes(env, draft.image(), &resource, configs)
-            }
+            Asked::Incremental(configs) => incremental_changes(draft.image(), &resource, configs),
             Asked::Whole(changes) => Ok(whole_changes(draft.image(), &resource, changes)),
         };
         let outcome = outcome.and_then(|changes| write(env, draft, &resource, changes, false));
@@ -230,7 +228,6 @@ fn check_exists(env: &Env<'_>, image: &Image, resource: &ConfigResource) -> Resu
 }
 
 fn incremental_changes(
-    env: &Env<'_>,
     image: &Image,
     resource: &ConfigResource,
     configs: &[AlterableConfig],
@@ -259,7 +256,7 @@ fn incremental_changes(
                     return Err(Refusal::new(ErrorCode::InvalidRequest, why));
                 };
                 let current = image.configs.value(resource, &name).cloned();
-                let current = current.unwrap_or_else(|| fallback(env, image, resource, &name));
+                let current = current.unwrap_or_else(|| fallback(resource.kind, &name));
                 Some(Str::from(edit_list(&current, value, operation == APPEND)))
             }
             other => {
@@ -279,16 +276,24 @@ fn whole_changes(image: &Image, resource: &ConfigResource, named: Changes) -> Ch
     changes
 }
 
+/// Kafka's way, so that the same text comes out: spaces belong to entries, and nothing is taken out twice.
 fn edit_list(current: &str, named: &str, append: bool) -> String {
-    let mut list: Vec<&str> = parts(current).collect();
-    for part in parts(named) {
-        if !append {
-            list.retain(|it| *it != part);
-        } else if !list.contains(&part) {
-            list.push(part);
+    let mut list: Vec<&str> = current.split(',').filter(|it| !it.is_empty()).collect();
+    for part in split(named) {
+        match list.iter().position(|it| *it == part) {
+            Some(at) if !append => _ = list.remove(at),
+            None if append => list.push(part),
+            _ => {}
         }
     }
     list.join(",")
+}
+
+/// As Java splits: without empty entries at the end, but nothing is one empty entry.
+fn split(text: &str) -> impl Iterator<Item = &str> {
+    let kept = text.trim_end_matches(',');
+    let count = if kept.is_empty() && !text.is_empty() { 0 } else { usize::MAX };
+    kept.split(',').take(count)
 }
 
 fn is_list(kind: ConfigResourceKind, name: &str) -> bool {
@@ -302,18 +307,15 @@ fn is_list(kind: ConfigResourceKind, name: &str) -> bool {
     kind == Some(ConfigType::List)
 }
 
-/// What a list that is not set on the resource starts from.
-fn fallback(env: &Env<'_>, image: &Image, resource: &ConfigResource, name: &str) -> Str {
-    use crate::decide::effective_configs::{node_setting, topic_fallback};
-    match resource.kind {
-        ConfigResourceKind::Topic => config_defs::find(TOPIC, name)
-            .map(|def| topic_fallback(env.config, image, def))
-            .unwrap_or_default(),
-        ConfigResourceKind::Broker => {
-            node_setting(env.config, image, name).value.unwrap_or_default()
-        }
-        _ => Str::default(),
-    }
+/// What a list that is not set on the resource starts from: Kafka's own default, whatever the cluster or
+/// the node is set to.
+fn fallback(kind: ConfigResourceKind, name: &str) -> Str {
+    let default = match kind {
+        ConfigResourceKind::Topic => config_defs::find(TOPIC, name).map(|it| it.default),
+        ConfigResourceKind::Broker => broker_defs::find(name).and_then(|it| it.default),
+        _ => None,
+    };
+    default.map(Str::from).unwrap_or_default()
 }
 
 /// Writes the changes down, if what comes out is allowed. True if ELRs may not hold any more.

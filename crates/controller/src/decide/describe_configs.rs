@@ -211,15 +211,14 @@ impl View<'_> {
     /// What was set for all brokers, and nothing else.
     fn all_brokers(&self) -> Vec<DescribeConfigsResourceResult> {
         let set = self.image.configs.get(&ConfigResource::default_broker());
-        // What cannot be set this way has no effect, and Kafka does not show it.
-        let has_effect = |name: &&Str| broker_defs::find(name).is_none_or(|def| def.dynamic);
-        let names = set.into_iter().flat_map(|it| it.keys()).filter(has_effect);
-        names
-            .map(|name| {
+        set.into_iter()
+            .flatten()
+            .filter(|(name, value)| has_effect(name, value))
+            .map(|(name, value)| {
                 let synonyms = self.origins(name).into_iter();
                 let of_all = ConfigSource::DynamicDefaultBroker as i8;
-                let value = set.and_then(|it| it.get(name)).cloned();
-                self.setting(name, value, synonyms.filter(|it| it.source == of_all).collect())
+                let synonyms = synonyms.filter(|it| it.source == of_all).collect();
+                self.setting(name, Some(value.clone()), synonyms)
             })
             .collect()
     }
@@ -285,6 +284,26 @@ impl View<'_> {
         let start = found.iter().position(|it| it.name == name).unwrap_or(found.len());
         found.split_off(start)
     }
+}
+
+/// What cannot be set for all brokers, or not to this, has no effect, and Kafka does not show it.
+fn has_effect(name: &str, value: &str) -> bool {
+    let value = value.trim();
+    if is_rate(name) {
+        return value.parse().is_ok_and(|it: i64| it >= 0);
+    }
+    broker_defs::find(name).is_none_or(|def| {
+        def.dynamic
+            && match def.kind {
+                ConfigType::Boolean => {
+                    ["true", "false"].iter().any(|it| value.eq_ignore_ascii_case(it))
+                }
+                ConfigType::Int => value.parse::<i32>().is_ok(),
+                ConfigType::Long => value.parse::<i64>().is_ok(),
+                ConfigType::Double => value.parse::<f64>().is_ok(),
+                _ => true,
+            }
+    })
 }
 
 fn node_id(name: &str) -> Result<i32, Refusal> {

@@ -4,6 +4,7 @@ use crate::{Draft, Env, RequestContext};
 use quorate_base::NodeId;
 use quorate_metadata::{ConfigResource, ConfigResourceKind, Image, Str};
 use quorate_protocol::features::{Feature, MetadataVersion};
+use quorate_protocol::messages::update_features_request::FeatureUpdateKey;
 use quorate_protocol::messages::update_features_response::UpdatableFeatureResult;
 use quorate_protocol::messages::{UpdateFeaturesRequest, UpdateFeaturesResponse};
 use quorate_protocol::records::{ConfigRecord, FeatureLevelRecord};
@@ -32,8 +33,12 @@ pub fn update_features(
     context: &RequestContext,
     request: &UpdateFeaturesRequest,
 ) -> FeatureUpdate {
-    let updates: Vec<Update> =
-        request.feature_updates.iter().map(|it| Update::new(it, context.api_version)).collect();
+    // Of a feature named twice the last update counts.
+    let mut updates: Vec<Update> = Vec::new();
+    for given in &request.feature_updates {
+        updates.retain(|it| it.feature != given.feature);
+        updates.push(Update::new(given, context.api_version));
+    }
     let before = draft.checkpoint();
     let kraft_version = match apply_all(env, draft, &updates) {
         Ok(kraft_version) => kraft_version,
@@ -48,12 +53,12 @@ pub fn update_features(
     let mut response = UpdateFeaturesResponse { error_message: None, ..Default::default() };
     if context.api_version < FIRST_WITHOUT_RESULTS {
         // Kafka gives the name of "no error" as the message of each.
-        let done = |it: &Update| UpdatableFeatureResult {
-            feature: it.feature.clone(),
+        let done = |it: &FeatureUpdateKey| UpdatableFeatureResult {
+            feature: it.feature.detached(),
             error_message: Some(KStr::from(ErrorCode::None.name())),
             ..Default::default()
         };
-        response.results = updates.iter().map(done).collect();
+        response.results = request.feature_updates.iter().map(done).collect();
     }
     let kraft_version = kraft_version.map(|level| (level, request.validate_only));
     FeatureUpdate { response, kraft_version }
@@ -84,10 +89,7 @@ struct Update {
 }
 
 impl Update {
-    fn new(
-        given: &quorate_protocol::messages::update_features_request::FeatureUpdateKey,
-        api_version: i16,
-    ) -> Update {
+    fn new(given: &FeatureUpdateKey, api_version: i16) -> Update {
         let upgrade_type = match given.upgrade_type {
             // The flag that version 0 has instead, no controller of Kafka's looks at (observed).
             _ if api_version < FIRST_WITH_UPGRADE_TYPE => UpgradeType::Upgrade,
