@@ -338,6 +338,17 @@ impl Quorum {
         Toolbox { version, dir: self.path() }.run(tool, args, "")
     }
 
+    /// Runs one of Kafka's tools with exactly these arguments, and this as its input.
+    pub fn tool_with_input(
+        &self,
+        version: KafkaVersion,
+        tool: Tool,
+        args: &[&str],
+        input: &str,
+    ) -> Outcome<ToolOutput> {
+        Toolbox { version, dir: self.path() }.run(tool, args, input)
+    }
+
     /// Starts one of Kafka's tools beside the test.
     pub fn start_tool(
         &self,

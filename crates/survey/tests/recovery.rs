@@ -4,14 +4,19 @@
 mod golden;
 
 use golden::Golden;
-use quorate_base::OffsetAndEpoch;
+use quorate_base::{OffsetAndEpoch, Uuid};
+use quorate_metadata::Image;
+use quorate_protocol::MetadataRecord;
+use quorate_protocol::batch::encode_data_batch;
+use quorate_protocol::records::{BeginTransactionRecord, TopicRecord};
 use quorate_storage::{Disk, FileDisk};
 use quorate_survey::recover::{
-    EPOCH_MARGIN, EndpointChange, ExecuteError, NewVoters, Plan, PlanError, Refusal, Request,
-    execute, plan,
+    EPOCH_MARGIN, EndpointChange, ExecuteError, LEADER_EPOCH_MARGIN, NewVoters, PRODUCER_ID_MARGIN,
+    Plan, PlanError, Refusal, Request, execute, plan,
 };
 use quorate_survey::{Survey, SurveyOptions, survey, voter_ids};
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 const KILLED: [&str; 3] = [
@@ -32,6 +37,11 @@ fn look(golden: &Golden) -> Survey {
 
 fn run(plan: &Plan) -> Vec<PathBuf> {
     execute(plan, None, "T", 1000).expect("can be written").backups
+}
+
+/// How many records raise what brokers compare: each partition's, and one for producer ids.
+fn raising(plan: &Plan) -> i64 {
+    plan.raise().map_or(0, |it| it.partitions as i64 + 1)
 }
 
 /// Cuts the log behind so many batches.
@@ -60,7 +70,9 @@ fn a_lone_survivor_becomes_the_only_voter_in_a_far_later_epoch() {
     let after = look(&survivor);
     let codes: Vec<_> = after.findings.iter().map(|it| it.kind.text().code).collect();
     assert_eq!(codes, ["voters-replaced", "no-epoch-checkpoint"], "{}", after.to_text());
-    assert_eq!(after.log_end(), OffsetAndEpoch { offset: 45, epoch: found.epoch });
+    let raise = found.raise().expect("something may be lost");
+    let offset = 45 + raising(&found);
+    assert_eq!(after.log_end(), OffsetAndEpoch { offset, epoch: found.epoch });
     let voters = after.log.voters.as_ref().expect("dynamic");
     assert_eq!(voter_ids(&voters.voters), [2]);
     let old = before.log.voters.expect("dynamic").voters;
@@ -69,7 +81,9 @@ fn a_lone_survivor_becomes_the_only_voter_in_a_far_later_epoch() {
     assert_eq!(vote, Some((found.epoch, None)));
     assert_eq!(after.vote.own.as_ref().map(|state| state.epoch), Some(found.epoch));
     let images = [before.log.image, after.log.image].map(|it| it.expect("replays").image);
-    assert!(images[0] == images[1]);
+    assert!(raise.partitions > 0 && raise.next_producer_id >= PRODUCER_ID_MARGIN);
+    assert_raised(&images[0], &images[1]);
+    assert_eq!(images[1].producer_ids.next_producer_id(), Some(raise.next_producer_id));
 
     // What was there is in the copy, file by file.
     let fresh = Golden::new(KILLED[1]);
@@ -86,6 +100,50 @@ fn a_lone_survivor_becomes_the_only_voter_in_a_far_later_epoch() {
     let again = plan(&request(&[&survivor])).expect("a plan");
     assert_eq!(again.epoch, found.epoch + EPOCH_MARGIN);
     assert_eq!(again.refusals.len(), 1, "{:?}", again.refusals);
+}
+
+/// Nothing but epochs of partitions and producer ids differs, and those by their margins.
+fn assert_raised(before: &Image, after: &Image) {
+    for topic in before.topics.iter_by_name() {
+        for (index, old) in before.topics.partitions(topic.id) {
+            let new = after.topics.partition(topic.id, index).expect("is kept");
+            let mut expected = old.to_state();
+            expected.leader_epoch += LEADER_EPOCH_MARGIN;
+            expected.partition_epoch += LEADER_EPOCH_MARGIN;
+            assert_eq!(new.to_state(), expected, "{}-{index}", topic.name);
+        }
+    }
+    let records = |image: &Image| {
+        let all = image.to_records().map(|(record, _)| record);
+        let other = |it: &MetadataRecord| {
+            !matches!(it, MetadataRecord::Partition(_) | MetadataRecord::ProducerIds(_))
+        };
+        all.filter(other).collect::<Vec<_>>()
+    };
+    assert!(records(before) == records(after));
+}
+
+#[test]
+fn a_log_that_ends_within_a_transaction_gives_it_up_before_anything_is_raised() {
+    let golden = Golden::new(KILLED[0]);
+    let before = look(&golden);
+    let end = before.log_end();
+    let values: Vec<bytes::Bytes> = [
+        MetadataRecord::from(BeginTransactionRecord::default()),
+        TopicRecord { name: "never".into(), topic_id: Uuid::from_u128(7), ..Default::default() }
+            .into(),
+    ]
+    .map(|record| record.encode_framed(0).expect("can be encoded"))
+    .into();
+    let batch = encode_data_batch(end.offset, end.epoch, 1, &values);
+    let mut file = fs::File::options().append(true).open(golden.dir.join(LOG)).expect("is there");
+    file.write_all(&batch).expect("can be written");
+    run(&plan(&request(&[&golden])).expect("a plan"));
+    let after = look(&golden);
+    let codes: Vec<_> = after.findings.iter().map(|it| it.kind.text().code).collect();
+    assert_eq!(codes, ["voters-replaced", "no-epoch-checkpoint"], "{}", after.to_text());
+    let images = [before.log.image, after.log.image].map(|it| it.expect("replays").image);
+    assert_raised(&images[0], &images[1]);
 }
 
 #[test]
@@ -169,7 +227,7 @@ fn damage_at_the_end_is_cut_and_told() {
     run(&found);
     let after = look(&golden);
     assert!(after.is_clean(), "{}", after.to_text());
-    assert_eq!(after.log_end().offset, 44);
+    assert_eq!(after.log_end().offset, 44 + raising(&found));
     // Damage further up: everything behind it is gone, and a snapshot may know more.
     let golden = Golden::new("4.3.0/controller-1");
     let path = golden.dir.join(LOG);
@@ -181,7 +239,7 @@ fn damage_at_the_end_is_cut_and_told() {
     run(&found);
     let after = look(&golden);
     assert!(after.is_clean(), "{}", after.to_text());
-    assert_eq!((after.log.start, after.log_end().offset), (474, 477));
+    assert_eq!((after.log.start, after.log_end().offset), (474, 477 + raising(&found)));
 }
 
 #[test]
@@ -211,7 +269,7 @@ fn changed_addresses_keep_all_voters() {
 }
 
 #[test]
-fn a_static_quorum_gets_a_vote_and_no_record() {
+fn a_static_quorum_gets_a_vote_and_what_is_raised() {
     let golden = Golden::new(KILLED[0]);
     // As if kraft.version were 0: a log without its control records for voters.
     let path = golden.dir.join(LOG);
@@ -238,6 +296,10 @@ fn a_static_quorum_gets_a_vote_and_no_record() {
     assert!(found.old_addresses.is_empty());
     run(&found);
     assert_eq!(fs::read(&path).expect("readable"), log);
+    let after = look(&golden);
+    assert!(after.log.voters.is_none(), "static voters stand in no record");
+    let (old, new) = (found.source().survey.log.image.as_ref(), after.log.image.as_ref());
+    assert_raised(&old.expect("replays").image, &new.expect("replays").image);
     let state = fs::read_to_string(golden.dir.join("quorum-state")).expect("readable");
     assert!(state.contains("\"currentVoters\":[{\"voterId\":1}]"), "{state}");
     assert_eq!(look(&golden).vote.epoch(), found.epoch);

@@ -1,7 +1,7 @@
 //! What `quorate recover` says before and after.
 
 use quorate_protocol::control::Voter;
-use quorate_survey::recover::{Answer, Executed, NewVoters, Plan, Probed};
+use quorate_survey::recover::{Answer, Executed, LEADER_EPOCH_MARGIN, NewVoters, Plan, Probed};
 use std::fmt::Write;
 
 /// What was found and what would be done.
@@ -105,13 +105,22 @@ fn write_kept(out: &mut String, plan: &Plan) -> std::fmt::Result {
     }
     match &plan.new_voters {
         NewVoters::Static(ids) => {
-            writeln!(out, "  the voters {ids:?} (static: you write them into the configuration)")
+            writeln!(out, "  the voters {ids:?} (static: you write them into the configuration)")?;
         }
         NewVoters::Dynamic { voters, .. } => {
             let all: Vec<String> = voters.iter().map(voter).collect();
-            writeln!(out, "  at offset {}, the voters {}", plan.end.offset, all.join(", "))
+            writeln!(out, "  at offset {}, the voters {}", plan.end.offset, all.join(", "))?;
         }
     }
+    if let Some(raise) = plan.raise() {
+        writeln!(
+            out,
+            "  behind it, as brokers may know more than the kept log: leader and partition epochs of {} \
+             partitions raised by {LEADER_EPOCH_MARGIN}, producer ids from {} on",
+            raise.partitions, raise.next_producer_id
+        )?;
+    }
+    Ok(())
 }
 
 fn voter(voter: &Voter) -> String {

@@ -1,9 +1,12 @@
 //! Writes what was planned: a copy of everything first, then the change.
 
 use super::plan::{Candidate, NewVoters, Plan, kept_snapshots};
+use super::raise::raising_records;
+use crate::finding::Kind;
 use crate::survey::{SurveyOptions, survey};
+use bytes::Bytes;
 use quorate_base::Offset;
-use quorate_protocol::batch::encode_control_batch;
+use quorate_protocol::batch::{encode_control_batch, encode_data_batch};
 use quorate_protocol::control::ControlRecord;
 use quorate_storage::{
     Disk, ElectionState, FileDisk, LOCK, METADATA_DIR, QUORUM_STATE, QuorumStateVersion,
@@ -19,6 +22,9 @@ use std::sync::Arc;
 
 /// What of a directory's root is copied beside its metadata log.
 const ROOT_FILES: [&str; 3] = ["meta.properties", VOTE, "bootstrap.checkpoint"];
+
+/// Far below what Kafka takes as one batch, 8 MiB, whatever the records are.
+const RECORDS_A_BATCH: usize = 1_000;
 
 /// Why it was not done, or not to its end.
 #[derive(Debug, thiserror::Error)]
@@ -98,23 +104,44 @@ pub fn execute(
         done: &mut done,
     };
     target.put_log(plan)?;
-    if let NewVoters::Dynamic { kraft_version, voters } = &plan.new_voters {
-        let leader_id = plan.target().key.id;
-        let leader = ControlRecord::LeaderChange {
-            leader_id,
-            voters: plan.new_voters.ids(),
-            granting_voters: vec![leader_id],
-        };
-        let records = [
-            leader,
-            ControlRecord::KRaftVersion(*kraft_version),
-            ControlRecord::Voters(voters.clone()),
-        ];
-        let batch = encode_control_batch(plan.end.offset, plan.epoch, now_ms, &records);
-        target.begin_segment(plan.end.offset, &batch)?;
+    let batches = new_batches(plan, now_ms);
+    if !batches.is_empty() {
+        target.begin_segment(plan.end.offset, &batches)?;
     }
     target.sync()?;
     Ok(done)
+}
+
+/// What is written behind the kept log: the new voter set, and what is raised.
+fn new_batches(plan: &Plan, now_ms: i64) -> Vec<Bytes> {
+    let leader_id = plan.target().key.id;
+    let mut control = vec![ControlRecord::LeaderChange {
+        leader_id,
+        voters: plan.new_voters.ids(),
+        granting_voters: vec![leader_id],
+    }];
+    if let NewVoters::Dynamic { kraft_version, voters } = &plan.new_voters {
+        control.push(ControlRecord::KRaftVersion(*kraft_version));
+        control.push(ControlRecord::Voters(voters.clone()));
+    }
+    let kept = &plan.source().survey;
+    let in_transaction =
+        kept.findings.iter().any(|it| matches!(it.kind, Kind::OpenTransaction { .. }));
+    let raised = match (plan.raise(), &kept.log.image) {
+        (Some(_), Some(it)) => raising_records(&it.image, in_transaction),
+        _ => Vec::new(),
+    };
+    if raised.is_empty() && control.len() == 1 {
+        return Vec::new();
+    }
+    let mut offset = plan.end.offset;
+    let mut batches = vec![encode_control_batch(offset, plan.epoch, now_ms, &control)];
+    offset += control.len() as Offset;
+    for records in raised.chunks(RECORDS_A_BATCH) {
+        batches.push(encode_data_batch(offset, plan.epoch, now_ms, records));
+        offset += records.len() as Offset;
+    }
+    batches
 }
 
 /// The vote: nobody's, in the new epoch.
@@ -195,11 +222,13 @@ impl Target<'_> {
     }
 
     /// A segment of its own: those before it stay as they are.
-    fn begin_segment(&mut self, base: Offset, batch: &[u8]) -> Result<(), ExecuteError> {
+    fn begin_segment(&mut self, base: Offset, batches: &[Bytes]) -> Result<(), ExecuteError> {
         let path = self.dir.join(format!("{base:020}.log"));
         let write = || {
             let mut file = File::create(&path)?;
-            file.write_all(batch)?;
+            for batch in batches {
+                file.write_all(batch)?;
+            }
             file.sync_all()
         };
         self.at("write", &path, write())?;

@@ -8,13 +8,18 @@
 //! hears of a higher epoch gives way to it. A returning voter asks the recovered one for its vote,
 //! is answered with that epoch, follows, cuts off what the recovered log has not, and reads there
 //! that it is no voter any more.
+//!
+//! Where records may be lost, brokers may have seen more than the kept log tells: what they compare is
+//! raised above it by records behind the new voter set ([`Raise`]).
 
 mod execute;
 mod plan;
 mod probe;
+mod raise;
 
 pub use execute::{ExecuteError, Executed, execute};
 pub use plan::{
     Candidate, EPOCH_MARGIN, EndpointChange, NewVoters, Plan, PlanError, Refusal, Request, plan,
 };
 pub use probe::{Answer, Probed, probe};
+pub use raise::{LEADER_EPOCH_MARGIN, PRODUCER_ID_MARGIN, Raise};

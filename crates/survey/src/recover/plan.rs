@@ -1,5 +1,6 @@
 //! Which log to go on from, with which voters, in which epoch; and what speaks against it.
 
+use super::raise::Raise;
 use crate::finding::{Kind, Severity};
 use crate::survey::{Survey, SurveyOptions, survey};
 use crate::vote::same_replica;
@@ -137,6 +138,13 @@ impl Plan {
     /// The directory whose log is kept.
     pub fn source(&self) -> &Candidate {
         &self.candidates[self.source]
+    }
+
+    /// What is raised above the kept log, because brokers may know more than it tells; `None` if nothing
+    /// can be lost.
+    pub fn raise(&self) -> Option<Raise> {
+        let image = self.source().survey.log.image.as_ref().filter(|_| !self.may_lose.is_empty());
+        image.map(|it| Raise::of(&it.image))
     }
 
     /// Other voters' directories at hand: their votes are raised to the new epoch too.
