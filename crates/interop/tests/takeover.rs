@@ -17,15 +17,23 @@ fn to_quorate_and_back_by_both_roads_under_load() -> Outcome<()> {
 
 macro_rules! drills {
     ($($name:ident: $version:ident by $road:ident;)*) => {
-        $(#[test]
-        fn $name() -> Outcome<()> {
-            there_and_back(KafkaVersion::$version, Road::$road, true)?;
-            there_and_back(KafkaVersion::$version, Road::$road, false)
+        $(mod $name {
+            use super::*;
+
+            /// Every step interrupted by SIGKILL of either side.
+            #[test]
+            fn interrupted() -> Outcome<()> {
+                there_and_back(KafkaVersion::$version, Road::$road, true)
+            }
+
+            #[test]
+            fn undisturbed() -> Outcome<()> {
+                there_and_back(KafkaVersion::$version, Road::$road, false)
+            }
         })*
     };
 }
 
-// Each with every step interrupted by SIGKILL of either side, and then undisturbed.
 drills! {
     takeover_drill_static_3_9_1: V3_9_1 by StaticInPlace;
     takeover_drill_static_4_1_1: V4_1_1 by StaticInPlace;
