@@ -7,6 +7,7 @@ mod diff;
 mod dump;
 mod failure;
 mod fsck;
+mod history;
 mod quorum;
 mod recover;
 mod restore;
@@ -30,6 +31,7 @@ usage: quorate COMMAND ...
   dump FILE...                                       print .log and .checkpoint files
   fsck DIR...                                        check a node's directories, of any Kafka
   diff A B                                           compare two metadata states
+  history SOURCE...                                  who changed what, and what was there before
   recover DIR...                                     go on after the majority is lost
   shadow ...                                         follow a running quorum and verify it
   what-if ...                                        what a change would do, before it is done
@@ -68,6 +70,7 @@ fn run(args: &[String]) -> i32 {
         "shadow" => finish(shadow::run(rest)),
         "fsck" => finish(fsck::run(rest)),
         "diff" => finish(diff::run(rest)),
+        "history" => finish(history::run(rest)),
         "recover" => finish(recover::run(rest)),
         "what-if" => finish(what_if::run(rest)),
         "backup" => finish(backup::run(rest)),

@@ -8,6 +8,7 @@ mod companions;
 mod compare;
 mod files;
 mod finding;
+pub mod history;
 mod live;
 mod live_image;
 mod log;

@@ -1,5 +1,6 @@
 //! The committed metadata of a running quorum, kept up to date from outside.
 
+use crate::history::{Happened, Moment};
 use crate::live::{LiveError, LiveLog, LiveOptions, Step};
 use crate::stream::SnapshotStream;
 use bytes::Bytes;
@@ -26,6 +27,8 @@ pub struct LiveImage {
     records: u64,
     kraft_version: Option<i16>,
     voters: Option<Vec<Voter>>,
+    /// What was applied, if somebody wants to know.
+    moments: Option<Vec<Moment>>,
 }
 
 /// What a step brought.
@@ -52,7 +55,19 @@ impl LiveImage {
             records: 0,
             kraft_version: None,
             voters: None,
+            moments: None,
         }
+    }
+
+    /// Keeps what is applied, batch by batch, for [`LiveImage::take_moments`].
+    pub fn telling(mut self) -> LiveImage {
+        self.moments = Some(Vec::new());
+        self
+    }
+
+    /// What was applied since the last call; nothing unless it is kept.
+    pub fn take_moments(&mut self) -> Vec<Moment> {
+        self.moments.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Applies nothing at or above `offset`: for an image as of there.
@@ -154,6 +169,9 @@ impl LiveImage {
         (self.applied, self.base) = (id, id);
         self.pending.clear();
         self.log.installed(id);
+        if let Some(moments) = &mut self.moments {
+            moments.push(Moment::beginning(id, Some(loaded.last_contained_log_timestamp_ms)));
+        }
         Ok(Progress::SnapshotLoaded(id))
     }
 
@@ -199,7 +217,10 @@ impl LiveImage {
         let from = self.applied.offset;
         if batch.is_control() {
             let records = control_records(batch).unwrap_or_default();
-            for (_, record) in records.into_iter().filter(|(at, _)| (from..limit).contains(at)) {
+            for (at, record) in records.into_iter().filter(|(at, _)| (from..limit).contains(at)) {
+                if let Some(moments) = &mut self.moments {
+                    moments.extend(Moment::control(batch, at, &record, self.voters.as_deref()));
+                }
                 match record {
                     ControlRecord::KRaftVersion(version) => self.kraft_version = Some(version),
                     ControlRecord::Voters(voters) => self.voters = Some(voters),
@@ -211,7 +232,12 @@ impl LiveImage {
         let records = batch.records().filter_map(Result::ok);
         let records = records.filter(|it| (from..limit).contains(&it.offset));
         let values = records.map(|it| (it.offset, it.value.unwrap_or_default()));
+        let before = self.moments.is_some().then(|| Box::new(self.replayer.stable().clone()));
         self.records += load_values(&mut self.replayer, values)?;
+        if let (Some(moments), Some(before)) = (&mut self.moments, before) {
+            let after = Box::new(self.replayer.stable().clone());
+            moments.push(Moment::of(batch, Happened::Metadata { before, after }));
+        }
         Ok(())
     }
 }
