@@ -123,4 +123,11 @@ fn a_log_that_begins_at_a_snapshot() {
     ] {
         assert_eq!(answer(&mut leader, offset, epoch), expected, "offset {offset} epoch {epoch}");
     }
+    // All that is left is of a later epoch than the snapshot.
+    let mut leader = leading(3, &[(4, 3)], 6, &[(3, 2)]);
+    for (offset, epoch, expected) in
+        [(9, 3, Answer::Parts(3, 2)), (9, 2, Answer::Parts(3, 2)), (3, 2, Answer::Records)]
+    {
+        assert_eq!(answer(&mut leader, offset, epoch), expected, "offset {offset} epoch {epoch}");
+    }
 }
