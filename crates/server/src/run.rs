@@ -15,7 +15,7 @@ use crate::net::Edge;
 use crate::net::accept::{self, Bound};
 use crate::net::credentials::{ImageCredentials, OnDisk};
 use crate::net::peer::Peers;
-use crate::net::security::{Security, SecurityError, SharedCredentials};
+use crate::net::security::{self, Security, SecurityError, SharedCredentials};
 use crate::node_config::node_config;
 use crate::telemetry::Telemetry;
 use crate::{logging, random};
@@ -264,6 +264,7 @@ impl Server {
         let credentials: SharedCredentials =
             Arc::new(ImageCredentials::new(published_seen, on_disk, token_key));
         let security = Arc::new(Security::load(&config.security, &credentials)?);
+        runtime.spawn(watch_certificates(security.clone(), telemetry.clone()));
         let NodeDir { log, reader, snapshots, votes, lock, .. } = dir;
         let (disk, disk_thread) = DiskThread::start(log, queue.clone(), telemetry.clone())?;
         let source: Arc<dyn LogSource> =
@@ -384,6 +385,20 @@ async fn shut_down_on_signal(core: CoreQueue, telemetry: Arc<Telemetry>) {
         } else {
             core.fail("told to stop again while handing over".to_owned(), exit::FAILED);
         }
+    }
+}
+
+/// Keeps stores as their files are, also while nobody connects, and tells when certificates end.
+async fn watch_certificates(security: Arc<Security>, telemetry: Arc<Telemetry>) {
+    loop {
+        let (security, telemetry) = (security.clone(), telemetry.clone());
+        let looking = tokio::task::spawn_blocking(move || {
+            security.look_again();
+            telemetry.certificates.set(security.first_certificate_ends());
+        });
+        // It fails only where it panicked, and then the next look tells as little.
+        let _ = looking.await;
+        tokio::time::sleep(security::LOOK_AGAIN).await;
     }
 }
 

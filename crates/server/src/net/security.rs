@@ -17,7 +17,7 @@ use thiserror::Error;
 use tokio_rustls::rustls;
 
 /// How often the files of stores are looked at, at most.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
+pub const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// Why the settings give no security; found at start.
 #[derive(Debug, Error)]
@@ -103,6 +103,17 @@ impl Security {
     /// The gate of a listener; an open one if it has none.
     pub fn gate(&self, listener: &str) -> Arc<Gate> {
         self.gates.get(listener).unwrap_or(&self.open).clone()
+    }
+
+    /// Looks at the files of all stores, unless that was done a moment ago, so that what changed is
+    /// in use before the next connection.
+    pub fn look_again(&self) {
+        for tls in self.gates.values().filter_map(|gate| gate.tls.as_ref()) {
+            tls.current();
+        }
+        if let Some(tls) = &self.outgoing.tls {
+            tls.current();
+        }
     }
 
     /// When the first certificate in use ends, in seconds since the Unix epoch; `None` without TLS.

@@ -13,7 +13,7 @@ use quorate_node::Event;
 use quorate_protocol::ApiKey;
 use std::array;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -76,6 +76,8 @@ pub struct Telemetry {
     pub peers: PeerStats,
     /// Lines of the audit.
     pub audit: Arc<AuditStats>,
+    /// When the first certificate in use ends.
+    pub certificates: CertificateStats,
     /// Partitions that got a leader from outside their ISR, as committed.
     pub unclean_elections: Counter,
     /// Partitions that got a leader from their eligible leader replicas, as committed.
@@ -94,6 +96,7 @@ impl Telemetry {
             connections: ConnectionStats::default(),
             peers: PeerStats::default(),
             audit: Arc::default(),
+            certificates: CertificateStats::default(),
             unclean_elections: Counter::default(),
             elr_elections: Counter::default(),
             stopping: AtomicBool::new(false),
@@ -328,6 +331,22 @@ impl ConnectionStats {
     /// All listeners that ever had a connection.
     pub fn by_listener(&self) -> BTreeMap<String, Opened> {
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// When the first certificate in use ends, in seconds since the Unix epoch; 0: there is none.
+#[derive(Debug, Default)]
+pub struct CertificateStats(AtomicI64);
+
+impl CertificateStats {
+    /// As looked up.
+    pub fn set(&self, ends_seconds: Option<i64>) {
+        self.0.store(ends_seconds.unwrap_or(0), Relaxed);
+    }
+
+    /// As last set; nothing without TLS.
+    pub fn first_ends_seconds(&self) -> Option<i64> {
+        Some(self.0.load(Relaxed)).filter(|it| *it != 0)
     }
 }
 
