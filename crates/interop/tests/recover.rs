@@ -91,14 +91,17 @@ fn ends_with(output: ToolOutput, code: i32, says: &str) -> Outcome<ToolOutput> {
     Ok(output)
 }
 
-/// Everything in a directory, to see that nothing was written.
+/// Everything in a directory that is the quorum's, to see that nothing was written, or that all was copied.
 fn content(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut all = Vec::new();
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let path = entry.path();
         if path.is_dir() {
             all.extend(content(&path));
-        } else if path.file_name().is_some_and(|name| name != ".lock") {
+        } else if path
+            .file_name()
+            .is_some_and(|name| name != ".lock" && name != "quorate-audit.log")
+        {
             let bytes = fs::read(&path).unwrap_or_default();
             all.push((path, bytes));
         }
@@ -332,6 +335,15 @@ fn return_of_old_voters(mut quorum: Quorum) -> Outcome<()> {
         await_observer(&mut quorum, kept, *id)?;
     }
     ensure!(topics(&mut quorum, kept)? == names(&["a", "b"]), "another log won");
+    for id in others {
+        let node = quorum.controller(id);
+        let said = fs::read_to_string(node.log()).map_err(|e| Failure(e.to_string()))?;
+        let why = "the quorum was recovered without it";
+        ensure!(
+            !node.is_quorate() || said.contains(why),
+            "{id} does not say why it is out: {said}"
+        );
+    }
     quorum.finish()
 }
 

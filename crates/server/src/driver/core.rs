@@ -9,7 +9,7 @@ use super::source::LogSource;
 use super::writings::Writings;
 use crate::net::peer::Peers;
 use crate::telemetry::Telemetry;
-use quorate_base::{Offset, Time};
+use quorate_base::{Epoch, Offset, Time};
 use quorate_host::{ElectionStore, SnapshotJob};
 use quorate_metadata::Image;
 use quorate_node::{Action, Event, LogLevel, Node, NodeConfig, Recovered, Token};
@@ -23,6 +23,10 @@ use tokio::sync::{oneshot, watch};
 
 /// How long a node that must stop tries to hand over first.
 const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Elections do not take an epoch so far in one step: `quorate recover` raises it by 10,000, `quorate
+/// restore` by 1,000.
+const RECOVERED_ABOVE: Epoch = 1_000;
 
 /// Exit codes of the process.
 pub mod exit {
@@ -271,9 +275,11 @@ impl Core {
                 }
                 Action::RoleChanged { role, epoch, leader, active } => {
                     let standing = Standing { role, epoch, leader, active };
-                    if self.tools.standing.send_replace(standing) != standing {
+                    let before = self.tools.standing.send_replace(standing);
+                    if before != standing {
                         tracing::info!(role, epoch, leader, active, "standing in the quorum");
                     }
+                    warn_of_recovery(before.epoch, epoch);
                 }
                 Action::Log { level, message } => log(level, &message),
                 Action::Fatal { message } => {
@@ -304,6 +310,21 @@ impl Core {
             let batches = source.read_log(from, end, max_bytes).map_err(|error| error.to_string());
             queue.tell(Event::LogRead { from, batches });
         });
+    }
+}
+
+/// An old voter that returns to a quorum which was recovered without it is fenced out by the epoch
+/// alone: its log has to say so.
+fn warn_of_recovery(before: Epoch, epoch: Epoch) {
+    if before > 0 && epoch.saturating_sub(before) >= RECOVERED_ABOVE {
+        tracing::warn!(
+            "epoch {epoch} lies {} above {before}, the last that this node took part in: the quorum was \
+             recovered without it (`quorate recover`), or restored. Its own vote and what only its log \
+             has do not count any more: the log is cut where it parts from the new leader's. If it is no voter \
+             there, it observes: to add it again, stop it, format its directory anew with \
+             --no-initial-controllers, start it, and run `quorate quorum add-controller`",
+            epoch - before
+        );
     }
 }
 
