@@ -291,6 +291,35 @@ fn parked_fetches_are_refused_when_the_leader_resigns_or_follows() {
     }
 }
 
+/// Voters are woken by the append, as commits wait for them; observers by the commit, with both in one
+/// answer.
+#[test]
+fn parked_fetches_are_answered_by_what_their_replica_waits_for() {
+    let mut leader = leading(&[1, 2, 3]);
+    leader.synced();
+    leader.fetched(3, 11);
+    for id in [2, 9] {
+        let waiting = FetchRequest { max_wait_ms: 500, ..fetch_by(key(id), 5, 11, 5) };
+        assert_eq!(leader.ask(18, PeerRequest::Fetch(waiting)), vec![], "parked");
+    }
+    let reads = |actions: &[Action]| -> Vec<_> {
+        let read = |a: &Action| match a {
+            Action::RespondFetch { response, read, .. } => {
+                let p = &response.responses[0].partitions[0];
+                Some((read.from, read.end, p.high_watermark, p.current_leader.leader_id))
+            }
+            _ => None,
+        };
+        actions.iter().filter_map(read).collect()
+    };
+    let actions = leader.append(3);
+    assert_eq!(reads(&actions), [(11, 14, 11, 1)], "the voter");
+    assert_eq!(reads(&leader.synced()), []);
+    let actions = leader.fetched(2, 14);
+    assert!(actions.contains(&Action::HighWatermark { offset: 14 }));
+    assert_eq!(reads(&actions), [(11, 14, 14, 1)], "the observer");
+}
+
 /// A replica of every version of the request counts, by whichever field has its name.
 #[test]
 fn a_voters_fetch_commits_at_every_version() {

@@ -444,6 +444,25 @@ fn a_cluster_id_that_is_empty_is_another_clusters() {
 }
 
 #[test]
+fn voters_change_one_at_a_time_and_not_before_the_first_commit() {
+    let late = Some(ErrorCode::RequestTimedOut);
+    let add_4 = || PeerRequest::AddRaftVoter(add_request(4));
+    // Nothing of this leader's epoch is committed: an earlier leader's change may still come in.
+    let mut new = leading(&[1, 2, 3]);
+    assert_eq!(code(&new.ask(1, add_4())), late);
+    assert_eq!(code(&new.ask(0, remove(3))), late);
+    let mut adding = committed(&[1, 2, 3]);
+    adding.ask(1, add_4());
+    assert_eq!(code(&adding.ask(1, PeerRequest::AddRaftVoter(add_request(5)))), late);
+    assert_eq!(code(&adding.ask(0, remove(3))), late);
+    let mut removing = committed(&[1, 2, 3]);
+    assert_eq!(code(&removing.ask(0, remove(3))), None);
+    assert_eq!(code(&removing.ask(0, remove(2))), late);
+    assert_eq!(code(&removing.ask(1, add_4())), late);
+    assert_eq!(removing.raft.voters().ids(), [1, 2]);
+}
+
+#[test]
 fn kraft_version_is_raised_by_one_batch_and_what_was_fetched_still_counts() {
     let mut leader = replica(epoch(4));
     leader.lead();

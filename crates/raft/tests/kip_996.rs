@@ -179,6 +179,37 @@ fn a_prospective_that_gave_its_leader_up_goes_back_to_it() {
     assert_eq!((replica.raft.role(), replica.raft.leader()), (Role::Follower, Some((2, 5))));
 }
 
+/// Its time is over, the others refuse and name nobody, or they name a later leader.
+#[test]
+fn a_prospective_with_a_leader_ends_as_a_follower() {
+    let doubting = || {
+        let mut replica = replica(epoch(4));
+        replica.follow(2, 5);
+        let votes = sent_votes(&replica.until(Role::Prospective));
+        assert_eq!((votes.len(), replica.raft.leader()), (2, Some((2, 5))));
+        (replica, votes)
+    };
+    let (mut alone, _) = doubting();
+    let start = alone.ms;
+    let actions = alone.until(Role::Follower);
+    assert!((1000..=2000).contains(&(alone.ms - start)), "{} ms", alone.ms - start);
+    assert_eq!(alone.raft.leader(), Some((2, 5)));
+    assert!(sent_fetch(&actions).is_some());
+    let (mut refused_by_all, votes) = doubting();
+    let mut actions = Vec::new();
+    for (rpc, _) in votes {
+        actions.extend(refused_by_all.step(Event::Response { rpc, result: Ok(refused(-1, 5)) }));
+    }
+    assert_eq!(refused_by_all.raft.role(), Role::Follower);
+    assert_eq!(refused_by_all.raft.leader(), Some((2, 5)));
+    assert!(sent_fetch(&actions).is_some());
+    let (mut told, votes) = doubting();
+    let actions = told.step(Event::Response { rpc: votes[0].0, result: Ok(refused(3, 6)) });
+    assert_eq!((told.raft.role(), told.raft.leader()), (Role::Follower, Some((3, 6))));
+    let states: Vec<_> = persisted(&actions).iter().map(|s| (s.epoch, s.leader)).collect();
+    assert_eq!(states, [(6, Some(3))]);
+}
+
 #[test]
 fn a_prospective_hears_of_its_leader_by_begin_quorum_epoch() {
     let (mut replica, votes) = prospective();
