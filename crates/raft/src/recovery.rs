@@ -10,6 +10,7 @@ use crate::raft::{Cx, Raft};
 use crate::role::RoleState;
 use crate::{Action, LogLevel, PeerAddress, PeerResponse, RpcFailure};
 use quorate_base::{Epoch, NodeId, OffsetAndEpoch, ReplicaKey, Time};
+use quorate_protocol::ErrorCode;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -23,6 +24,9 @@ const REPORT: Duration = Duration::from_secs(30);
 pub(crate) struct Recovery {
     /// Voters that answered or asked, and where their log ended, as far as they said so.
     heard: BTreeMap<NodeId, Option<OffsetAndEpoch>>,
+    /// Voters at whose address stands a replica with another directory; true once it said that it is
+    /// empty. What the voter promised it does not know: it counts for nothing else.
+    replaced: BTreeMap<NodeId, bool>,
     /// Set when all are heard: no vote up to this epoch, in which a forgotten one may have been given.
     silent_through: Option<Epoch>,
     report_at: Time,
@@ -35,6 +39,8 @@ struct Said {
     endpoints: Vec<crate::Endpoint>,
     /// `None`: it says nothing that counts, beyond the epoch.
     empty: Option<bool>,
+    /// It is not the voter that was asked: it has another directory.
+    is_another: bool,
 }
 
 impl Raft {
@@ -43,8 +49,12 @@ impl Raft {
         let lost = forgot && self.log.end() == NOTHING && !mutated!(self, EmptyDiskVotes);
         if (lost || flagged) && self.is_voter() && self.voters().len() > 1 {
             let report_at = cx.now.time + self.config.fetch_timeout * 2;
-            self.recovery =
-                Some(Recovery { heard: BTreeMap::new(), silent_through: None, report_at });
+            self.recovery = Some(Recovery {
+                heard: BTreeMap::new(),
+                replaced: BTreeMap::new(),
+                silent_through: None,
+                report_at,
+            });
         }
     }
 
@@ -126,12 +136,18 @@ impl Raft {
             // Somebody holds data; what is left to do is to fetch it.
             return;
         }
-        let heard: Vec<NodeId> = recovery.heard.keys().copied().collect();
-        for voter in self.other_voters() {
+        let replaced = recovery.replaced.clone();
+        let mut open = self.other_voters();
+        open.retain(|key| {
+            !recovery.heard.contains_key(&key.id) && replaced.get(&key.id) != Some(&true)
+        });
+        for mut voter in open {
             if let Some(to) = self.voter_address(voter.id)
-                && !heard.contains(&voter.id)
                 && self.peers.is_ready(&to, now)
             {
+                if replaced.contains_key(&voter.id) {
+                    voter.directory_id = None;
+                }
                 self.probe(cx, to, voter);
             }
         }
@@ -164,7 +180,21 @@ impl Raft {
             return self.peers.failed(&call.to, cx.now.time);
         };
         let news = self.learn(cx, said.epoch, Some(said.leader), said.endpoints);
+        let Some(recovery) = &mut self.recovery else { return };
         match said.empty {
+            // Asked again for whoever stands there.
+            None if said.is_another && !recovery.replaced.contains_key(&voter) => {
+                recovery.replaced.insert(voter, false);
+            }
+            Some(empty) if recovery.replaced.contains_key(&voter) => {
+                if empty && said.epoch == self.epoch {
+                    recovery.replaced.insert(voter, true);
+                } else {
+                    // It may be the voter itself by now.
+                    recovery.replaced.remove(&voter);
+                    self.peers.failed(&call.to, cx.now.time);
+                }
+            }
             Some(empty) if said.epoch == self.epoch => {
                 self.heard(voter, empty.then_some(NOTHING));
                 self.peers.succeeded(&call.to);
@@ -184,7 +214,8 @@ impl Raft {
                 let endpoints =
                     self.endpoints_on_default_listener(named.map(|e| (e.host.as_str(), e.port)));
                 let empty = (p.error_code == 0).then_some(p.vote_granted);
-                Some(Said { epoch: p.leader_epoch, leader, endpoints, empty })
+                let is_another = p.error_code == ErrorCode::InvalidVoterKey.code();
+                Some(Said { epoch: p.leader_epoch, leader, endpoints, empty, is_another })
             }
             PeerResponse::Fetch(answer) => {
                 let p = answer.responses.first()?.partitions.first()?;
@@ -194,7 +225,8 @@ impl Raft {
                     named.filter_map(|e| Some((e.host.as_str(), u16::try_from(e.port).ok()?))),
                 );
                 let epoch = p.current_leader.leader_epoch;
-                Some(Said { epoch, leader, endpoints, empty: (epoch >= 0).then_some(false) })
+                let empty = (epoch >= 0).then_some(false);
+                Some(Said { epoch, leader, endpoints, empty, is_another: false })
             }
             _ => None,
         }
@@ -204,7 +236,10 @@ impl Raft {
     /// acknowledged.
     fn judge_recovery(&mut self, cx: &mut Cx) {
         let Some(recovery) = &self.recovery else { return };
-        let empty = |key: &ReplicaKey| recovery.heard.get(&key.id) == Some(&Some(NOTHING));
+        let empty = |key: &ReplicaKey| {
+            recovery.heard.get(&key.id) == Some(&Some(NOTHING))
+                || recovery.replaced.get(&key.id) == Some(&true)
+        };
         let all_new = self.log.end() == NOTHING && self.other_voters().iter().all(empty);
         if !all_new && !self.holds_what_is_committed() {
             return;
@@ -248,6 +283,9 @@ impl Raft {
         let Some(recovery) = &mut self.recovery else { return };
         recovery.report_at = cx.now.time + REPORT;
         let state = |key: &ReplicaKey| match recovery.heard.get(&key.id) {
+            None if recovery.replaced.get(&key.id) == Some(&true) => {
+                format!("{} replaced by an empty disk", key.id)
+            }
             None => format!("{} not heard", key.id),
             Some(None) => format!("{} heard", key.id),
             Some(Some(NOTHING)) => format!("{} empty too", key.id),
