@@ -87,7 +87,7 @@ fn copied_segments(dir: &Path, to: &Path) -> Outcome<Vec<String>> {
 
 /// `| offset: 4 CreateTime: ... headerKeys: [] payload: {"type":"NAME","version":0,"data":{...}}`,
 /// and for control records `... headerKeys: [] LeaderChange: {"version":0,...}`, or without the
-/// second colon.
+/// second colon, or by 3.9 `... headerKeys: [] controlType: LEADER_CHANGE(2)`.
 fn kafkas(dump: &ToolOutput) -> Outcome<BTreeMap<i64, Shown>> {
     for bad in ["Could not decode", "isvalid: false"] {
         let found = dump.out.lines().chain(dump.err.lines()).find(|line| line.contains(bad));
@@ -103,7 +103,11 @@ fn kafkas_line(line: &str) -> Option<(i64, Shown)> {
     let (offset, rest) = rest.split_once(' ')?;
     let (_, value) = rest.split_once("headerKeys: [] ")?;
     let (name, json) = value.split_once(' ')?;
-    let shown = if name == "payload:" {
+    let shown = if name == "controlType:" {
+        // Kafka 3.9 names the type, `LEADER_CHANGE(2)`, and shows no content.
+        let name: String = json.split_once('(')?.0.split('_').map(capitalised).collect();
+        Shown::new(&name, "", "")
+    } else if name == "payload:" {
         let (name, json) = json.strip_prefix("{\"type\":\"")?.split_once('"')?;
         let (version, json) = json.strip_prefix(",\"version\":")?.split_once(',')?;
         let json = json.strip_prefix("\"data\":")?.strip_suffix('}')?;
@@ -112,6 +116,11 @@ fn kafkas_line(line: &str) -> Option<(i64, Shown)> {
         Shown::new(name.trim_end_matches(':'), "", json)
     };
     Some((offset.parse().ok()?, shown))
+}
+
+fn capitalised(word: &str) -> String {
+    let (first, rest) = word.split_at(word.len().min(1));
+    format!("{}{}", first.to_uppercase(), rest.to_lowercase())
 }
 
 /// `  4 NAME v0 {...}`; the line of a batch begins in the first column.
@@ -156,5 +165,7 @@ mod tests {
             lines.iter().filter_map(|line| kafkas_line(line)).collect();
         assert_eq!(javas.len(), 2);
         assert_eq!(our(&dump), javas);
+        let old = kafkas_line(&format!("| offset: 0 {head} controlType: LEADER_CHANGE(2)"));
+        assert_eq!(old, Some((0, Shown::new("LeaderChange", "", ""))));
     }
 }

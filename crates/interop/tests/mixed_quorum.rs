@@ -1,8 +1,8 @@
 //! Quorums of Kafka's controllers and ours, with a real broker: either side leads in turn, under a
 //! stream of creates. One Kafka version a test, so that each can be run alone.
 use quorate_interop::{
-    Controller, Creates, Failure, KafkaVersion, Node, Outcome, Quorum, drill_rounds,
-    each_exactly_once, ensure,
+    Controller, Creates, DEADLINE, Failure, KafkaVersion, Node, Outcome, Quorum, drill_rounds,
+    each_exactly_once, ensure, wait_for,
 };
 use std::time::Duration;
 
@@ -84,6 +84,14 @@ fn either_side_leads(name: &str, version: KafkaVersion, voters: [Controller; 3])
             println!("{name}: {wanted} leads, {} topics", creates.count());
         }
     }
+    // One of Kafka's that was killed again and again had no time for it.
+    wait_for("all have written snapshots", DEADLINE, || {
+        quorum.controllers.values().try_for_each(|node| {
+            let found = snapshots_of(node)?.len();
+            ensure!(found > 0, "controller {} has written no snapshot", node.id);
+            Ok(())
+        })
+    })?;
     let acked = creates.stop();
     ensure!(acked.len() >= 10 * rounds, "only {} topics were created", acked.len());
     let log = quorum.compare_logs()?;
@@ -107,23 +115,28 @@ fn either_side_leads(name: &str, version: KafkaVersion, voters: [Controller; 3])
     quorum.finish()
 }
 
-/// Every node has written snapshots, and our tool reads them all, Kafka's and ours; how many.
+/// Our tool reads all snapshots, Kafka's and ours; how many.
 fn readable_snapshots(quorum: &Quorum) -> Outcome<usize> {
     let mut count = 0;
     for node in quorum.controllers.values() {
-        let dir = node.dir().join("__cluster_metadata-0");
-        let fault = |e: std::io::Error| Failure(format!("{}: {e}", dir.display()));
-        let mut found = 0;
-        for entry in std::fs::read_dir(&dir).map_err(fault)? {
-            let path = entry.map_err(fault)?.path().display().to_string();
-            // The one at offset 0 was written by the format tool.
-            if path.ends_with(".checkpoint") && !path.contains("/00000000000000000000-") {
-                quorum.quorate(&["dump", &path])?.ok()?.says("SnapshotFooter")?;
-                found += 1;
-            }
+        for path in snapshots_of(node)? {
+            quorum.quorate(&["dump", &path])?.ok()?.says("SnapshotFooter")?;
+            count += 1;
         }
-        ensure!(found > 0, "controller {} has written no snapshot", node.id);
-        count += found;
     }
     Ok(count)
+}
+
+/// What it has written itself, or was sent: the one at offset 0 is the format tool's.
+fn snapshots_of(node: &Node) -> Outcome<Vec<String>> {
+    let dir = node.dir().join("__cluster_metadata-0");
+    let fault = |e: std::io::Error| Failure(format!("{}: {e}", dir.display()));
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(&dir).map_err(fault)? {
+        let path = entry.map_err(fault)?.path().display().to_string();
+        if path.ends_with(".checkpoint") && !path.contains("/00000000000000000000-") {
+            found.push(path);
+        }
+    }
+    Ok(found)
 }
