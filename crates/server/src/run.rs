@@ -394,7 +394,8 @@ async fn watch_certificates(security: Arc<Security>, telemetry: Arc<Telemetry>) 
         let (security, telemetry) = (security.clone(), telemetry.clone());
         let looking = tokio::task::spawn_blocking(move || {
             security.look_again();
-            telemetry.certificates.set(security.first_certificate_ends());
+            let ends = security.first_certificate_ends();
+            telemetry.certificates.set(ends, security.unusable_stores());
         });
         // It fails only where it panicked, and then the next look tells as little.
         let _ = looking.await;

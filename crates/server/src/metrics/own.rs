@@ -98,6 +98,7 @@ pub static METRICS: &[Metric] = &[
     row("quorate_parser_errors_total", Counter, "Connections closed because what came was no request that is served here, by what was wrong.", |s| by_label("kind", s.telemetry.connections.parser_errors.get())),
 
     row("quorate_certificate_ends_seconds", Gauge, "When the first of the certificates that this node shows ends, in seconds since 1970. Looked at every five seconds; nothing without TLS.", |s| maybe(s.telemetry.certificates.first_ends_seconds().map(|it| it as f64))),
+    row("quorate_stores_unusable", Gauge, "Key and trust stores whose files were changed to something that cannot be used; what was there before is still in force. The log says why.", |s| number(s.telemetry.certificates.unusable_stores() as f64)),
     row("quorate_audit_lines_total", Counter, "Lines written to the audit.", |s| number(s.telemetry.audit.lines.get() as f64)),
     row("quorate_audit_lost_total", Counter, "Lines of the audit that were lost, by reason: `disk` (it cannot be written, or too little space is free), `queue` (more than could be written).", |s| by_label("reason", s.telemetry.audit.lost.get())),
     row("quorate_audit_denials_suppressed_total", Counter, "Denials that the audit tells of by their number only.", |s| number(s.telemetry.audit.suppressed.get() as f64)),

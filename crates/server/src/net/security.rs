@@ -116,6 +116,14 @@ impl Security {
         }
     }
 
+    /// How many stores were changed to something that cannot be used, so that the ones before are
+    /// still in force.
+    pub fn unusable_stores(&self) -> usize {
+        let listeners = self.gates.values().filter_map(|gate| gate.tls.as_ref());
+        let listeners = listeners.filter(|tls| tls.is_refused()).count();
+        listeners + usize::from(self.outgoing.tls.as_ref().is_some_and(Reloaded::is_refused))
+    }
+
     /// When the first certificate in use ends, in seconds since the Unix epoch; `None` without TLS.
     pub fn first_certificate_ends(&self) -> Option<i64> {
         let listeners = self.gates.values().filter_map(|gate| gate.tls.as_ref()?.ends());
@@ -172,6 +180,8 @@ pub struct Reloaded<C> {
 struct State<C> {
     loaded: Loaded<C>,
     stamps: Stamps,
+    /// Files that were looked at and cannot be used.
+    refused: Option<Stamps>,
     looked: Instant,
 }
 
@@ -185,7 +195,7 @@ impl<C> Reloaded<C> {
     ) -> Result<Reloaded<C>, TlsError> {
         let stamps = stamps(&settings);
         let loaded = read(&settings)?;
-        let state = Mutex::new(State { loaded, stamps, looked: Instant::now() });
+        let state = Mutex::new(State { loaded, stamps, refused: None, looked: Instant::now() });
         Ok(Reloaded { settings, read, state })
     }
 
@@ -195,18 +205,23 @@ impl<C> Reloaded<C> {
         if state.looked.elapsed() >= LOOK_AGAIN {
             state.looked = Instant::now();
             let stamps = stamps(&self.settings);
-            if stamps != state.stamps {
+            if stamps == state.stamps {
+                state.refused = None;
+            } else if state.refused.as_ref() != Some(&stamps) {
                 match (self.read)(&self.settings) {
                     Ok(loaded) => {
                         tracing::info!(
                             "the key and trust stores were written anew and are used now"
                         );
-                        (state.loaded, state.stamps) = (loaded, stamps);
+                        (state.loaded, state.stamps, state.refused) = (loaded, stamps, None);
                     }
-                    Err(error) => tracing::warn!(
-                        %error,
-                        "the changed key or trust store cannot be used; the one before stays in force"
-                    ),
+                    Err(error) => {
+                        tracing::warn!(
+                            %error,
+                            "the changed key or trust store cannot be used; the one before stays in force"
+                        );
+                        state.refused = Some(stamps);
+                    }
                 }
             }
         }
@@ -216,6 +231,10 @@ impl<C> Reloaded<C> {
     /// The rules for principals, and whatever else does not change.
     pub fn settings(&self) -> &TlsSettings {
         &self.settings
+    }
+
+    fn is_refused(&self) -> bool {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).refused.is_some()
     }
 
     fn ends(&self) -> Option<i64> {

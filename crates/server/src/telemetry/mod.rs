@@ -334,19 +334,29 @@ impl ConnectionStats {
     }
 }
 
-/// When the first certificate in use ends, in seconds since the Unix epoch; 0: there is none.
+/// Certificates in use.
 #[derive(Debug, Default)]
-pub struct CertificateStats(AtomicI64);
+pub struct CertificateStats {
+    /// When the first ends, in seconds since the Unix epoch; 0: there is none.
+    first_ends_seconds: AtomicI64,
+    unusable_stores: AtomicU64,
+}
 
 impl CertificateStats {
     /// As looked up.
-    pub fn set(&self, ends_seconds: Option<i64>) {
-        self.0.store(ends_seconds.unwrap_or(0), Relaxed);
+    pub fn set(&self, ends_seconds: Option<i64>, unusable_stores: usize) {
+        self.first_ends_seconds.store(ends_seconds.unwrap_or(0), Relaxed);
+        self.unusable_stores.store(unusable_stores as u64, Relaxed);
+    }
+
+    /// Stores that were changed to something that cannot be used.
+    pub fn unusable_stores(&self) -> u64 {
+        self.unusable_stores.load(Relaxed)
     }
 
     /// As last set; nothing without TLS.
     pub fn first_ends_seconds(&self) -> Option<i64> {
-        Some(self.0.load(Relaxed)).filter(|it| *it != 0)
+        Some(self.first_ends_seconds.load(Relaxed)).filter(|it| *it != 0)
     }
 }
 

@@ -138,6 +138,16 @@ impl TestEdge {
         self.edge.open_connections()
     }
 
+    /// Connections that ended, by reason.
+    pub fn ended(&self, reason: &str) -> u64 {
+        self.edge.telemetry.connections.ended.get().get(reason).copied().unwrap_or(0)
+    }
+
+    /// The listener's security.
+    pub fn security(&self) -> &Security {
+        &self.edge.security
+    }
+
     pub fn parked(&self) -> usize {
         self.rote.parked.lock().unwrap().len()
     }
