@@ -13,9 +13,10 @@ const ALL_COMMANDS: Duration = Duration::from_secs(600);
 const HEAP_MIB: u32 = 256;
 /// Kafka's scripts that the pages call, and what stands behind them.
 const SERVER: (&str, &str) = ("kafka-server-start.sh", "kafka.Kafka");
-const TOOLS: [(&str, Tool); 9] = [
+const TOOLS: [(&str, Tool); 10] = [
     ("kafka-storage.sh", Tool::Storage),
     ("kafka-topics.sh", Tool::Topics),
+    ("kafka-acls.sh", Tool::Acls),
     ("kafka-configs.sh", Tool::Configs),
     ("kafka-console-producer.sh", Tool::ConsoleProducer),
     ("kafka-console-consumer.sh", Tool::ConsoleConsumer),

@@ -89,6 +89,7 @@ impl fmt::Display for KafkaVersion {
 /// Kafka's command-line tools, by the name of their script.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Tool {
+    Acls,
     Topics,
     Configs,
     ConsoleProducer,
@@ -113,6 +114,8 @@ impl Tool {
     pub fn class(self, version: KafkaVersion) -> &'static str {
         let old = version == KafkaVersion::V3_9_1;
         match self {
+            Tool::Acls if old => "kafka.admin.AclCommand",
+            Tool::Acls => "org.apache.kafka.tools.AclCommand",
             Tool::Topics => "org.apache.kafka.tools.TopicCommand",
             Tool::Configs => "kafka.admin.ConfigCommand",
             Tool::ConsoleProducer if old => "kafka.tools.ConsoleProducer",

@@ -11,6 +11,9 @@ use quorate_survey::history::{Happened, Moment};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
+/// Kafka's numbers of a resource that is a topic, and of a pattern that is its very name.
+const TOPIC: (i8, i8) = (2, 3);
+
 /// One thing that came, went or changed.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Change {
@@ -18,7 +21,7 @@ pub struct Change {
     pub kind: &'static str,
     /// Which one.
     pub key: String,
-    /// The topic that it belongs to.
+    /// The topic that it belongs to, or speaks of by its name.
     pub topic: Option<String>,
     /// `Null`: it was not there. Of configs and limits, only what differs.
     pub before: Value,
@@ -115,7 +118,9 @@ fn of_images(before: &Image, after: &Image) -> Vec<Change> {
         add("producer ids", "next".to_owned(), None, json!(it.old), json!(it.new));
     }
     for it in diff.acls() {
-        add("acl", it.key.to_string(), None, json(it.old, acl), json(it.new, acl));
+        let speaks_of = it.new.or(it.old).filter(|it| (it.resource_type, it.pattern_type) == TOPIC);
+        let topic = speaks_of.map(|it| it.resource_name.to_string());
+        add("acl", it.key.to_string(), topic, json(it.old, acl), json(it.new, acl));
     }
     for it in diff.scram() {
         let (mechanism, user) = it.key;

@@ -32,7 +32,7 @@ each holds what its node decided. A log begins with its oldest snapshot; before 
       --audit PATH      more audits: a directory, or a file; may be repeated
       --since TIME      2026-11-22, 2026-11-22T22:38:25.123Z (UTC), or so long ago: 30m, 12h, 7d
       --until TIME      the same
-      --topic NAME      this topic, its partitions and its configuration
+      --topic NAME      this topic, its partitions, its configuration, and rights on its very name
       --principal NAME  what User:NAME (or another kind, given as KIND:NAME) asked for
       --api NAME        requests of that name, such as DeleteTopics
       --kind KIND       acl, broker, client quota, config, controller, delegation token, feature,
