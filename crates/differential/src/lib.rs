@@ -9,6 +9,7 @@
 
 pub mod compare;
 pub mod generate;
+mod lag;
 mod log;
 mod pair;
 mod reset;

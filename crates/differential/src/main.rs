@@ -5,8 +5,8 @@ use quorate_differential::{Options, run};
 use quorate_interop::KafkaVersion;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: quorate-differential [--kafka 4.3.0|4.4.0|3.9.1] [--seed N] [--seeds K] \
-                     [--ops M] [--only I,J,...] [--keep-going] [--words]";
+const USAGE: &str = "usage: quorate-differential [--kafka 4.3.0|4.4.0|3.9.1] [--release-version V] [--seed N] [--seeds K] \
+                     [--ops M] [--only I,J,...] [--keep-going] [--words] [--coverage] [--trace]";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -36,17 +36,23 @@ fn parse(args: &[String]) -> Result<Options, String> {
         only: None,
         keep_going: false,
         words: false,
+        coverage: false,
+        trace: false,
+        release_version: None,
     };
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--keep-going" => options.keep_going = true,
             "--words" => options.words = true,
+            "--trace" => options.trace = true,
+            "--coverage" => options.coverage = true,
             name => {
                 let value = args.next().ok_or_else(|| format!("{name} needs a value"))?;
                 let number = || value.parse().map_err(|_| format!("{name} {value}: no number"));
                 match name {
                     "--kafka" => options.kafka = kafka(value)?,
+                    "--release-version" => options.release_version = Some(value.clone()),
                     "--seed" => options.seed = number()?,
                     "--seeds" => options.seeds = number()?,
                     "--ops" => options.ops = number()?,

@@ -1,22 +1,23 @@
 //! A controller of Kafka and one of ours, asked the same.
 
 use crate::compare::{Answer, shown_record};
-use crate::generate::{Step, Versions};
+use crate::generate::{Scope, Step, Versions};
+use crate::lag::{LAG, is_published};
 use crate::log::Located;
-use crate::reset::Levels;
+use crate::reset::{Levels, is_kept};
 use crate::rules::{Rules, without_words};
 use crate::side::Side;
 use quorate_base::Prng;
 use quorate_interop::{Cluster, Controller, Failure, KafkaVersion, Outcome};
-use quorate_protocol::{AnyRequest, AnyResponse, ErrorCode};
+use quorate_protocol::{AnyRequest, AnyResponse, ApiKey};
+use std::collections::BTreeMap;
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// How long a log may take to show what the other side's log shows.
 const LAG_MS: i32 = 2_000;
-/// How long Kafka's cache of tokens may lag behind its log.
-const TOKEN_LAG: Duration = Duration::from_secs(5);
-const TOKEN_NOT_FOUND: i16 = ErrorCode::DelegationTokenNotFound.code();
+/// Of so many seeds one may do what no request undoes, which costs a restart of both.
+const LASTING_ONE_IN: u64 = 12;
 
 /// Where the two parted.
 #[derive(Clone, Debug, Default)]
@@ -54,18 +55,49 @@ fn brief(text: &str, other: &str) -> String {
     format!("{head} ... {part}")
 }
 
+/// How often.
+#[derive(Debug, Default)]
+pub struct Asked {
+    /// By API and version.
+    pub by_version: BTreeMap<(ApiKey, i16), u64>,
+    /// By API and error code within the answer.
+    pub by_code: BTreeMap<(ApiKey, i16), u64>,
+}
+
+impl Asked {
+    /// All together.
+    pub fn total(&self) -> u64 {
+        self.by_version.values().sum()
+    }
+
+    fn count(&mut self, step: &Step, answer: &Answer) {
+        let api = step.request.api_key();
+        *self.by_version.entry((api, step.version)).or_default() += 1;
+        if step.user.is_some() {
+            *self.by_version.entry((ApiKey::Envelope, 0)).or_default() += 1;
+        }
+        for code in answer.response().map(AnyResponse::error_codes).unwrap_or_default() {
+            *self.by_code.entry((api, code)).or_default() += 1;
+        }
+    }
+}
+
 /// Both, running.
 #[derive(Debug)]
 pub struct Pair {
     java: Side,
     ours: Side,
     rules: Rules,
-    versions: Versions,
+    release_version: String,
+    /// What both serve.
+    pub versions: Versions,
     levels: Levels,
     /// Pairs of texts that say the same in other words, with the API.
-    pub words: std::collections::BTreeMap<(String, String), (String, u32)>,
-    /// How many requests were answered by both.
-    pub asked: u64,
+    pub words: BTreeMap<(String, String), (String, u32)>,
+    /// How often requests were answered by both.
+    pub asked: Asked,
+    /// Print every request and its answers.
+    pub trace: bool,
     /// True once Kafka has taken a damaged request that ours refused: nothing after it can be
     /// compared, up to the next reset.
     pub parted: bool,
@@ -73,11 +105,12 @@ pub struct Pair {
 
 impl Pair {
     /// Formats and starts both.
-    pub fn start(kafka: KafkaVersion) -> Outcome<Pair> {
+    pub fn start(kafka: KafkaVersion, release_version: Option<&str>) -> Outcome<Pair> {
+        let release_version = release_version.unwrap_or(kafka.release_version()).to_owned();
         let side = |name, controller| {
             let mut builder = Cluster::builder(&format!("differential-{name}"))
                 .controller(controller)
-                .release_version(kafka.release_version());
+                .release_version(&release_version);
             for (key, value) in SETTINGS {
                 builder = builder.controller_property(key, value);
             }
@@ -97,10 +130,12 @@ impl Pair {
             java,
             ours,
             rules: Rules { kafka },
+            release_version,
             versions,
             levels,
             words: Default::default(),
-            asked: 0,
+            asked: Asked::default(),
+            trace: false,
             parted: false,
         };
         if pair.ours.levels() != pair.levels {
@@ -114,8 +149,9 @@ impl Pair {
 
     /// Two new ones, with what was counted so far.
     pub fn restart(&mut self) -> Outcome<()> {
-        let mut fresh = Pair::start(self.rules.kafka)?;
-        fresh.asked = self.asked;
+        let mut fresh = Pair::start(self.rules.kafka, Some(&self.release_version))?;
+        fresh.trace = self.trace;
+        fresh.asked = std::mem::take(&mut self.asked);
         fresh.words = std::mem::take(&mut self.words);
         std::mem::replace(self, fresh).stop();
         Ok(())
@@ -133,13 +169,21 @@ impl Pair {
         let counts = [
             left.topics.topic_count(),
             left.cluster.broker_count(),
+            // One is the controller's own.
+            left.cluster.controllers().count() - 1,
             left.acls.len(),
+            left.configs.iter().filter(|(it, of)| !of.keys().all(|name| is_kept(it, name))).count(),
+            left.client_quotas.iter().count(),
+            left.scram.iter().count(),
             left.delegation_tokens.iter().count(),
         ];
-        if counts != [0; 4] {
-            let what = "topics, brokers, ACLs, tokens";
-            let acl = left.acls.iter().next();
-            return Err(Failure(format!("{counts:?} {what} are left after the reset; {acl:?}")));
+        if counts != [0; 8] {
+            let what = "topics, brokers, controllers, ACLs, configs, quotas, credentials, tokens";
+            let config = left.configs.iter().next();
+            return Err(Failure(format!("{counts:?} {what} are left after the reset; {config:?}")));
+        }
+        if self.java.levels() != self.levels {
+            return Err(Failure(format!("levels after the reset: {:?}", self.java.levels())));
         }
         Ok(())
     }
@@ -159,6 +203,10 @@ impl Pair {
             }
             prng.next_u64();
         }
+        // Without brokers most requests have one answer, and it would be the same.
+        if self.java.image().cluster.broker_count() != brokers as usize {
+            return Err(Failure::new("no broker can register: nothing would be compared"));
+        }
         for id in 1..=unfenced.max(brokers - 1) {
             let made = self.both(&prng, |it| {
                 let heartbeat = it.image.cluster.broker(id).map(|broker| it.good_heartbeat(broker));
@@ -175,7 +223,11 @@ impl Pair {
     /// Operation `index` of a seed, on both.
     pub fn operation(&mut self, seed: u64, index: u64) -> Outcome<Option<Difference>> {
         let prng = Prng::new(Prng::new(seed.wrapping_mul(1_000_003) ^ index).next_u64());
-        let made = self.both(&prng, |it| it.operation());
+        let lasting = seed.is_multiple_of(LASTING_ONE_IN);
+        let made = self.both(&prng, |it| {
+            it.scope.lasting = lasting;
+            it.operation()
+        });
         self.steps(made)
     }
 
@@ -184,8 +236,9 @@ impl Pair {
         prng: &Prng,
         make: impl Fn(&mut crate::generate::Gen<'_>) -> Vec<Step>,
     ) -> (Vec<Step>, Vec<Step>) {
-        let java = make(&mut self.java.gen_with(prng.clone(), &self.versions));
-        let ours = make(&mut self.ours.gen_with(prng.clone(), &self.versions));
+        let scope = Scope { kafka: self.rules.kafka, lasting: false };
+        let java = make(&mut self.java.gen_with(prng.clone(), &self.versions, scope));
+        let ours = make(&mut self.ours.gen_with(prng.clone(), &self.versions, scope));
         (java, ours)
     }
 
@@ -199,11 +252,13 @@ impl Pair {
     }
 
     fn step(&mut self, mut java: Step, mut ours: Step) -> Outcome<Option<Difference>> {
-        let answers =
+        let mut answers =
             (self.java.ask(&mut java, &self.versions)?, self.ours.ask(&mut ours, &self.versions)?);
-        self.asked += 1;
-        let answers = self.when_known(&mut java, answers)?;
+        self.asked.count(&java, &answers.0);
         let request = self.java.names.translate(&shown_request(&java));
+        if self.trace {
+            println!("{}\n  java:    {:?}\n  quorate: {:?}", request, answers.0, answers.1);
+        }
         let difference = |what: &str, java, ours| {
             Some(Difference { what: what.to_owned(), request: request.clone(), java, ours })
         };
@@ -225,10 +280,20 @@ impl Pair {
                 return Ok(difference(&format!("fates ({failure})"), java, ours));
             }
         };
-        let shown = (
-            answers.0.shown(&self.java.names, &self.rules),
-            answers.1.shown(&self.ours.names, &self.rules),
-        );
+        let shown = |it: &Pair, answers: &(Answer, Answer)| {
+            let java = answers.0.shown(&it.java.names, &it.rules);
+            (java, answers.1.shown(&it.ours.names, &it.rules))
+        };
+        let mut shown_answers = shown(self, &answers);
+        let start = Instant::now();
+        while shown_answers.0 != shown_answers.1
+            && is_published(java.request.api_key())
+            && start.elapsed() < LAG
+        {
+            answers.0 = self.java.ask(&mut java, &self.versions)?;
+            shown_answers = shown(self, &answers);
+        }
+        let shown = shown_answers;
         let (bare_java, words_java) = without_words(&shown.0);
         let (bare_ours, words_ours) = without_words(&shown.1);
         if bare_java != bare_ours {
@@ -254,37 +319,17 @@ impl Pair {
         Ok(None)
     }
 
-    /// Kafka looks tokens up in a cache that follows its log: it may not know yet a token that it made, or
-    /// still know one that it ended. It is asked until it does.
-    fn when_known(
-        &mut self,
-        java: &mut Step,
-        mut answers: (Answer, Answer),
-    ) -> Outcome<(Answer, Answer)> {
-        let start = Instant::now();
-        let code = |answer: &Answer| match answer.response() {
-            Some(AnyResponse::RenewDelegationToken(it)) => Some(it.error_code),
-            Some(AnyResponse::ExpireDelegationToken(it)) => Some(it.error_code),
-            _ => None,
-        };
-        while code(&answers.0) != code(&answers.1)
-            && [code(&answers.0), code(&answers.1)].contains(&Some(TOKEN_NOT_FOUND))
-            && start.elapsed() < TOKEN_LAG
-        {
-            answers.0 = self.java.ask(java, &self.versions)?;
-        }
-        Ok(answers)
-    }
-
     /// What both logs have got since, sorted: Kafka takes some from a hash map.
     fn new_records(&mut self, places: bool) -> Outcome<(Vec<String>, Vec<String>)> {
-        let mut java = shown_all(&self.java.read_log(0)?, &self.java, places);
-        let mut ours = shown_all(&self.ours.read_log(0)?, &self.ours, places);
+        let (mut java, mut ours) = (self.java.read_log(0)?, self.ours.read_log(0)?);
         if java.len() < ours.len() {
-            java.extend(shown_all(&self.java.read_log(LAG_MS)?, &self.java, places));
+            java.extend(self.java.read_log(LAG_MS)?);
         } else if ours.len() < java.len() {
-            ours.extend(shown_all(&self.ours.read_log(LAG_MS)?, &self.ours, places));
+            ours.extend(self.ours.read_log(LAG_MS)?);
         }
+        self.java.catch_up(&java, &self.versions)?;
+        let mut java = shown_all(&java, &self.java, places);
+        let mut ours = shown_all(&ours, &self.ours, places);
         java.sort();
         ours.sort();
         Ok((java, ours))

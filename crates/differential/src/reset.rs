@@ -1,9 +1,9 @@
 //! Back to an empty cluster without a restart, so that a seed depends on nothing before it.
 
 use crate::Side;
-use crate::generate::{Step, Versions};
+use crate::generate::Versions;
 use quorate_interop::Outcome;
-use quorate_metadata::ConfigResourceKind;
+use quorate_metadata::{ConfigResource, ConfigResourceKind};
 use quorate_protocol::messages::alter_client_quotas_request::{EntityData, EntryData, OpData};
 use quorate_protocol::messages::alter_user_scram_credentials_request::ScramCredentialDeletion;
 use quorate_protocol::messages::delete_acls_request::DeleteAclsFilter;
@@ -14,8 +14,8 @@ use quorate_protocol::messages::incremental_alter_configs_request::{
 use quorate_protocol::messages::update_features_request::FeatureUpdateKey;
 use quorate_protocol::messages::{
     AlterClientQuotasRequest, AlterUserScramCredentialsRequest, DeleteAclsRequest,
-    DeleteTopicsRequest, ExpireDelegationTokenRequest, IncrementalAlterConfigsRequest,
-    UnregisterBrokerRequest, UnregisterControllerRequest, UpdateFeaturesRequest,
+    DeleteTopicsRequest, IncrementalAlterConfigsRequest, UnregisterBrokerRequest,
+    UnregisterControllerRequest, UpdateFeaturesRequest,
 };
 use quorate_protocol::{AnyRequest, KStr};
 use std::collections::BTreeMap;
@@ -36,24 +36,22 @@ impl Side {
             self.send(&request)?;
         }
         self.expire_tokens(versions)?;
-        self.read_log(0)?;
+        let records = self.read_log(0)?;
+        self.catch_up(&records, versions)?;
         self.begin();
         Ok(())
     }
 
     /// Only its owner can end a token.
     fn expire_tokens(&mut self, versions: &Versions) -> Outcome<()> {
-        let tokens = std::mem::take(&mut self.tokens);
-        let owners = ["alice", "bob", "carol", "ANONYMOUS"];
-        for (hmac, owner) in tokens.iter().flat_map(|it| owners.map(|owner| (it, owner))) {
-            let request = ExpireDelegationTokenRequest {
-                hmac: hmac.clone(),
-                expiry_time_period_ms: -1,
-                ..Default::default()
-            };
-            let mut step = Step::plain(AnyRequest::ExpireDelegationToken(request), versions);
-            step.user = Some(KStr::from(owner));
-            self.ask(&mut step, versions)?;
+        let tokens = self.image().delegation_tokens.iter();
+        let owned: Vec<(String, String)> =
+            tokens.map(|it| (it.token_id.to_string(), it.owner.to_string())).collect();
+        for (id, owner) in owned {
+            let (hmac, owner) = (self.hmacs.get(&id).cloned(), owner.strip_prefix("User:"));
+            if let (Some(hmac), Some(owner)) = (hmac, owner) {
+                self.expire_token(&hmac, owner, versions)?;
+            }
         }
         Ok(())
     }
@@ -112,7 +110,9 @@ impl Side {
                     .keys()
                     .map(|name| AlterableConfig {
                         name: KStr::from(name.as_str()),
-                        config_operation: 1,
+                        // With ELR it must be set for the cluster.
+                        config_operation: if is_kept(resource, name) { 0 } else { 1 },
+                        value: is_kept(resource, name).then(|| KStr::from("1")),
                         ..Default::default()
                     })
                     .collect(),
@@ -197,6 +197,11 @@ impl Side {
         };
         changes.map(request).collect()
     }
+}
+
+/// What a new cluster with ELR has, too.
+pub fn is_kept(resource: &ConfigResource, name: &str) -> bool {
+    *resource == ConfigResource::default_broker() && name == "min.insync.replicas"
 }
 
 fn foreign_controllers(ids: impl Iterator<Item = i32>) -> Vec<AnyRequest> {

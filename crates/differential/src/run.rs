@@ -1,8 +1,11 @@
 //! Seeds, one after the other, and the shortest series that shows a difference.
 
+use crate::generate::Versions;
+use crate::pair::Asked;
 use crate::{Difference, Pair};
 use quorate_interop::{KafkaVersion, Outcome as Result};
-use std::collections::BTreeMap;
+use quorate_protocol::{ApiKey, ErrorCode};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 /// What to run.
@@ -10,6 +13,8 @@ use std::time::Instant;
 pub struct Options {
     /// Against which release.
     pub kafka: KafkaVersion,
+    /// Formatted as for another release (`4.3`, `3.9-IV0`).
+    pub release_version: Option<String>,
     /// The first seed.
     pub seed: u64,
     /// How many.
@@ -20,6 +25,10 @@ pub struct Options {
     pub only: Option<Vec<u64>>,
     /// Go on after a difference, and tell each kind once.
     pub keep_going: bool,
+    /// Print every request and its answers.
+    pub trace: bool,
+    /// Tell how often each version of each API was asked.
+    pub coverage: bool,
     /// Other words in messages count, too.
     pub words: bool,
 }
@@ -28,7 +37,7 @@ pub struct Options {
 #[derive(Debug, Default)]
 pub struct Outcome {
     /// Requests answered by both.
-    pub asked: u64,
+    pub asked: Asked,
     /// Differences, each of another kind.
     pub differences: usize,
 }
@@ -41,7 +50,8 @@ pub fn run(options: &Options) -> Result<Outcome> {
     let mut outcome = Outcome::default();
     let mut kinds: BTreeMap<String, u32> = BTreeMap::new();
     let start = Instant::now();
-    let mut pair = Pair::start(options.kafka)?;
+    let mut pair = Pair::start(options.kafka, options.release_version.as_deref())?;
+    pair.trace = options.trace;
     println!("both run after {} ms", start.elapsed().as_millis());
     for seed in options.seed..options.seed + options.seeds {
         let indices: Vec<u64> = match &options.only {
@@ -67,12 +77,12 @@ pub fn run(options: &Options) -> Result<Outcome> {
         println!("seed {seed}: {shown}");
         println!("  again: cargo xtask differential --kafka {kafka} --seed {seed} --only {list}\n");
         if !options.keep_going {
-            outcome.asked = pair.asked;
+            outcome.asked = std::mem::take(&mut pair.asked);
             println!("data and logs: {}", pair.keep());
             return Ok(outcome);
         }
     }
-    outcome.asked = pair.asked;
+    outcome.asked = std::mem::take(&mut pair.asked);
     for (kind, times) in kinds.iter().filter(|(_, times)| **times > 1) {
         println!("{times} times: {kind}");
     }
@@ -83,15 +93,58 @@ pub fn run(options: &Options) -> Result<Outcome> {
         }
         outcome.differences += words.len();
     }
+    for api in never_done(&outcome.asked) {
+        println!("{}: nothing that was asked was ever done: it is not compared", api.name());
+        outcome.differences += 1;
+    }
+    if options.coverage {
+        show_coverage(&pair.versions, &outcome.asked);
+    }
     println!(
         "{} requests to both in {} s, {} kinds of differences, {} messages in other words",
-        outcome.asked,
+        outcome.asked.total(),
         start.elapsed().as_secs(),
         outcome.differences,
         words.len()
     );
     pair.stop();
     Ok(outcome)
+}
+
+/// What was asked often enough that it should have succeeded once.
+fn never_done(asked: &Asked) -> BTreeSet<ApiKey> {
+    const OFTEN: u64 = 40;
+    let mut times: BTreeMap<ApiKey, u64> = BTreeMap::new();
+    for ((api, _), count) in &asked.by_version {
+        *times.entry(*api).or_default() += count;
+    }
+    times.retain(|api, count| {
+        // The answers to what is in it are the other APIs'.
+        *count > OFTEN && *api != ApiKey::Envelope && !asked.by_code.contains_key(&(*api, 0))
+    });
+    times.into_keys().collect()
+}
+
+/// Every version of every API that both serve, how often it was asked, and the error codes in answers.
+fn show_coverage(versions: &Versions, asked: &Asked) {
+    for (api, (oldest, newest)) in versions {
+        let counts: Vec<String> = (*oldest..=*newest)
+            .map(|it| {
+                let count = asked.by_version.get(&(*api, it)).copied();
+                format!("v{it} {}", count.unwrap_or(0))
+            })
+            .collect();
+        let codes: Vec<String> = asked
+            .by_code
+            .range((*api, i16::MIN)..=(*api, i16::MAX))
+            .map(|((_, code), times)| format!("{} {times}", name_of(*code)))
+            .collect();
+        println!("asked: {}: {}; {}", api.name(), counts.join(", "), codes.join(", "));
+    }
+}
+
+fn name_of(code: i16) -> String {
+    ErrorCode::from_code(code).map_or_else(|| code.to_string(), |it| it.name().to_owned())
 }
 
 /// From an empty cluster: the difference, if there is one, and how many operations it took.

@@ -1,14 +1,15 @@
 //! One controller of a pair, with the metadata that its log makes.
 
 use crate::compare::{Answer, Names};
-use crate::generate::{Gen, Step, Versions};
+use crate::generate::{Gen, Scope, Step, Versions};
 use crate::log::{Located, LogReader};
 use bytes::Bytes;
 use quorate_base::Prng;
 use quorate_client::{Admin, ClientError, Connection, Options};
 use quorate_interop::{Cluster, Failure, Outcome, wait_for};
 use quorate_metadata::{Image, Replayer};
-use quorate_protocol::{AnyRequest, AnyResponse};
+use quorate_protocol::{AnyRequest, AnyResponse, MetadataRecord};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// A running controller, everything read from its log, and what its ids stand for.
@@ -18,8 +19,10 @@ pub struct Side {
     pub name: &'static str,
     /// What ids of this side stand for.
     pub names: Names,
-    /// HMACs of tokens made since the last reset.
+    /// HMACs of tokens made since the last reset, oldest first.
     pub tokens: Vec<Bytes>,
+    /// The same by the tokens' ids.
+    pub hmacs: BTreeMap<String, Bytes>,
     cluster: Cluster,
     cluster_id: String,
     connection: Connection,
@@ -39,6 +42,7 @@ impl Side {
             name,
             names: Names::new(cluster.controller.port),
             tokens: Vec::new(),
+            hmacs: BTreeMap::new(),
             cluster_id: cluster.cluster_id.to_string(),
             connection: connect(&address)?,
             reader: connect(&address)?,
@@ -80,9 +84,10 @@ impl Side {
     }
 
     /// Requests made from this side's metadata.
-    pub fn gen_with<'a>(&'a self, prng: Prng, versions: &'a Versions) -> Gen<'a> {
+    pub fn gen_with<'a>(&'a self, prng: Prng, versions: &'a Versions, scope: Scope) -> Gen<'a> {
         Gen {
             prng,
+            scope,
             image: self.image(),
             cluster_id: &self.cluster_id,
             end_offset: self.end_offset(),
@@ -108,6 +113,7 @@ impl Side {
             && made.error_code == 0
         {
             self.tokens.push(made.hmac.clone());
+            self.hmacs.insert(made.token_id.to_string(), made.hmac.clone());
         }
         Ok(answer)
     }
@@ -117,21 +123,28 @@ impl Side {
         Ok(self.connection.send(request)?)
     }
 
-    /// Reads what was committed since, and applies it.
+    /// Reads what was committed since, and applies it. What Kafka writes of a broker that stays as it
+    /// was is left out (docs/differences.md).
     pub fn read_log(&mut self, wait_ms: i32) -> Outcome<Vec<Located>> {
-        let records = self.log.read(&mut self.reader, wait_ms)?;
-        for (offset, record, _) in &records {
+        let mut read = Vec::new();
+        for located in self.log.read(&mut self.reader, wait_ms)? {
+            let (offset, record, _) = &located;
             let fault = |e| Failure(format!("{}: record at {offset}: {e}", self.name));
             self.names.learn(record);
+            let before = self.state.latest().clone();
             self.state.apply(record).map_err(fault)?;
+            if !is_idle(record, &before, self.state.latest()) {
+                read.push(located);
+            }
         }
-        Ok(records)
+        Ok(read)
     }
 
     /// Forgets ids, and counts epochs from here on.
     pub fn begin(&mut self) {
         self.names.begin(self.log.end);
         self.tokens.clear();
+        self.hmacs.clear();
     }
 
     /// Ends it; its files go.
@@ -145,11 +158,17 @@ impl Side {
     }
 }
 
+fn is_idle(record: &MetadataRecord, before: &Image, after: &Image) -> bool {
+    let MetadataRecord::BrokerRegistrationChange(it) = record else { return false };
+    before.cluster.broker(it.broker_id) == after.cluster.broker(it.broker_id)
+}
+
 fn connect(address: &str) -> Outcome<Connection> {
     let options = Options {
         client_id: "differential".to_owned(),
         connect_timeout: Duration::from_secs(5),
-        request_timeout: Duration::from_secs(4),
+        // Longer than a loaded machine needs: no answer is a difference.
+        request_timeout: Duration::from_secs(20),
     };
     Ok(Connection::connect(address, options)?)
 }

@@ -2,6 +2,7 @@
 
 use super::Gen;
 use quorate_base::Uuid;
+use quorate_interop::KafkaVersion;
 use quorate_metadata::Broker;
 use quorate_protocol::messages::broker_registration_request::{Feature, Listener};
 use quorate_protocol::messages::{
@@ -9,7 +10,7 @@ use quorate_protocol::messages::{
     ControllerRegistrationRequest, UnregisterBrokerRequest, UnregisterControllerRequest,
     controller_registration_request,
 };
-use quorate_protocol::{AnyRequest, KStr};
+use quorate_protocol::{AnyRequest, ApiKey, KStr};
 
 impl Gen<'_> {
     /// A registration that any controller accepts, unless the broker's session is alive.
@@ -24,7 +25,13 @@ impl Gen<'_> {
             max_supported_version: level.max(1),
             ..Default::default()
         });
-        let features = features.collect();
+        // Its level is not in the image, and every broker has to know it.
+        let of_raft = Feature {
+            name: KStr::from("kraft.version"),
+            max_supported_version: 1,
+            ..Default::default()
+        };
+        let features = features.chain([of_raft]).collect();
         let directories = 1 + self.prng.below(3);
         BrokerRegistrationRequest {
             broker_id,
@@ -55,7 +62,8 @@ impl Gen<'_> {
             0 => request.cluster_id = KStr::from("another"),
             1 => request.incarnation_id = Uuid::ZERO,
             2 => request.listeners.clear(),
-            3 => request.features.clear(),
+            // 3.9 took it for a broker from before there were features.
+            3 if self.scope.kafka > KafkaVersion::V3_9_1 => request.features.clear(),
             4 => request.is_migrating_zk_broker = true,
             5 => request.log_dirs.clear(),
             6 => request.log_dirs.push(Uuid::DIR_UNASSIGNED),
@@ -116,7 +124,7 @@ impl Gen<'_> {
         if self.one_in(8) {
             request.offline_log_dirs = self.several(1, 2, |it| it.some_directory(broker_id));
         }
-        if self.one_in(6) {
+        if self.one_in(6) && self.newest(ApiKey::BrokerHeartbeat) > 1 {
             request.cordoned_log_dirs = Some(self.several(0, 2, |it| it.some_directory(broker_id)));
         }
         AnyRequest::BrokerHeartbeat(request)
@@ -138,6 +146,9 @@ impl Gen<'_> {
 
     pub(super) fn controller_registration(&mut self) -> AnyRequest {
         use controller_registration_request::{Feature, Listener};
+        if !self.versions.contains_key(&ApiKey::UnregisterController) && !self.scope.lasting {
+            return self.allocate_producer_ids();
+        }
         let features = self.image.features.iter().map(|(name, level)| Feature {
             name: KStr::from(name.as_str()),
             min_supported_version: i16::from(name.as_str() == "metadata.version"),
@@ -158,7 +169,8 @@ impl Gen<'_> {
         AnyRequest::ControllerRegistration(ControllerRegistrationRequest {
             controller_id,
             incarnation_id: Uuid::from_u128(0x2_0000_0000 + u128::from(self.prng.below(2))),
-            zk_migration_ready: self.one_in(5),
+            // Nothing is, where Quorate runs; 3.9 keeps what is said.
+            zk_migration_ready: self.one_in(5) && self.scope.kafka > KafkaVersion::V3_9_1,
             listeners: if self.one_in(8) { vec![] } else { vec![listener] },
             features,
             ..Default::default()

@@ -1,6 +1,7 @@
 //! Configuration, features, quotas.
 
 use super::Gen;
+use quorate_interop::KafkaVersion;
 use quorate_protocol::messages::alter_client_quotas_request::{EntityData, EntryData, OpData};
 use quorate_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use quorate_protocol::messages::update_features_request::FeatureUpdateKey;
@@ -9,11 +10,23 @@ use quorate_protocol::messages::{
     DescribeConfigsRequest, IncrementalAlterConfigsRequest, UpdateFeaturesRequest,
     alter_configs_request, incremental_alter_configs_request,
 };
-use quorate_protocol::{AnyRequest, KStr};
+use quorate_protocol::{AnyRequest, ApiKey, KStr};
 
 const TOPIC_CONFIGS: [(&str, &[&str]); 12] = [
     ("retention.ms", &["1", "-1", "86400000", "-2", "x", " 7 "]),
-    ("cleanup.policy", &["compact", "delete", "compact,delete", "never", ""]),
+    (
+        "cleanup.policy",
+        &[
+            "compact",
+            "delete",
+            "compact,delete",
+            "never",
+            "",
+            " delete , compact",
+            ",",
+            "delete,delete",
+        ],
+    ),
     ("min.insync.replicas", &["1", "2", "3", "0", "two"]),
     ("unclean.leader.election.enable", &["true", "false", "maybe"]),
     ("segment.bytes", &["2000000", "1048576", "13"]),
@@ -25,7 +38,8 @@ const TOPIC_CONFIGS: [(&str, &[&str]); 12] = [
     ("retention.bytes", &["-1", "1073741824"]),
     ("made.up", &["1"]),
 ];
-const BROKER_CONFIGS: [(&str, &[&str]); 8] = [
+const BROKER_CONFIGS: [(&str, &[&str]); 9] = [
+    ("log.cleanup.policy", &["compact", "delete", "", "compact, delete"]),
     ("log.cleaner.threads", &["2", "0", "x"]),
     ("min.insync.replicas", &["1", "2"]),
     ("unclean.leader.election.enable", &["true", "false"]),
@@ -49,7 +63,7 @@ const METRICS_CONFIGS: [(&str, &[&str]); 4] = [
 /// Kafka's numbers of the kinds of resources that have configuration.
 pub(super) const TOPIC: i8 = 2;
 pub(super) const BROKER: i8 = 4;
-pub(super) const CLIENT_METRICS: i8 = 16;
+pub(crate) const CLIENT_METRICS: i8 = 16;
 pub(super) const GROUP: i8 = 32;
 
 type Setting = (KStr, Option<KStr>);
@@ -69,9 +83,14 @@ impl Gen<'_> {
     fn resource(&mut self) -> (i8, KStr) {
         match self.prng.below(40) {
             0..16 => (TOPIC, self.known_topic_name()),
-            16..24 => (BROKER, KStr::from(self.broker_id().to_string())),
+            16..24 => {
+                let id = self.broker_id();
+                // 3.9 does not know its controllers there.
+                let is_foreign = id == 3000 && self.scope.kafka == KafkaVersion::V3_9_1;
+                (BROKER, KStr::from(if is_foreign { 9 } else { id }.to_string()))
+            }
             24..29 => (BROKER, KStr::from("")),
-            29..33 => (GROUP, KStr::from(self.pick(&["g1", "g2", ""]))),
+            29..33 if self.has_groups() => (GROUP, KStr::from(self.pick(&["g1", "g2", ""]))),
             33..37 => (CLIENT_METRICS, KStr::from(self.pick(&["m1", "m2", ""]))),
             37 => (BROKER, KStr::from("x")),
             38 => (3, KStr::from("z")),
@@ -79,11 +98,21 @@ impl Gen<'_> {
         }
     }
 
+    /// 3.9 has no configuration of groups, and refuses all of a request for them.
+    fn has_groups(&self) -> bool {
+        self.scope.kafka > KafkaVersion::V3_9_1
+    }
+
     fn setting_of(&mut self, kind: i8) -> Setting {
         match kind {
             TOPIC => self.topic_config(),
             GROUP => self.setting(&GROUP_CONFIGS),
-            CLIENT_METRICS => self.setting(&METRICS_CONFIGS),
+            CLIENT_METRICS => {
+                let (name, value) = self.setting(&METRICS_CONFIGS);
+                // 3.9 fails on it (UNKNOWN_SERVER_ERROR).
+                let fails = self.scope.kafka == KafkaVersion::V3_9_1;
+                (name, value.filter(|it| it != "x" || !fails))
+            }
             _ => self.setting(&BROKER_CONFIGS),
         }
     }
@@ -149,7 +178,7 @@ impl Gen<'_> {
     }
 
     pub(super) fn update_features(&mut self) -> AnyRequest {
-        let names = [
+        let every = [
             "group.version",
             "transaction.version",
             "share.version",
@@ -159,9 +188,13 @@ impl Gen<'_> {
             "metadata.version",
             "kraft.version",
         ];
+        // 3.9 has none but this and kraft.version, which it does not know how to raise, and takes level
+        // 0 of any name.
+        let is_new = self.scope.kafka > KafkaVersion::V3_9_1;
+        let names = if is_new { &every[..] } else { &["metadata.version"] };
         let of_old = self.one_in(4);
         let mut feature_updates: Vec<FeatureUpdateKey> = self.several(0, 2, |it| {
-            let name = it.pick(&names);
+            let name = it.pick(names);
             let current = it.image.features.level(name);
             let max_version_level = match name {
                 "metadata.version" | "kraft.version" => it.pick(&[current, 0, 1, 6, 99, -1]),
@@ -170,7 +203,7 @@ impl Gen<'_> {
             FeatureUpdateKey {
                 feature: KStr::from(name),
                 max_version_level,
-                // Version 0 has a flag instead, which Kafka's controller ignores (docs/differences.md).
+                allow_downgrade: of_old && it.one_in(2),
                 upgrade_type: if of_old { 1 } else { it.pick(&[1, 1, 1, 2, 3, 0]) },
                 ..Default::default()
             }
@@ -211,7 +244,11 @@ impl Gen<'_> {
                     "connection_creation_rate",
                     "made_up",
                 ])),
-                value: it.pick(&[1000.0, 1000.0, 20.5, 0.0, -1.0, f64::NAN, 1e19]),
+                value: match it.pick(&[1000.0, 1000.0, 20.5, 0.0, -1.0, f64::NAN, 1e19]) {
+                    // Before 4.4 it is a limit like others.
+                    value if value.is_nan() && it.scope.kafka < KafkaVersion::V4_4_0 => 7.0,
+                    value => value,
+                },
                 remove: it.one_in(3),
                 ..Default::default()
             });
@@ -254,7 +291,7 @@ impl Gen<'_> {
         AnyRequest::DescribeCluster(DescribeClusterRequest {
             include_cluster_authorized_operations: self.one_in(2),
             endpoint_type: self.pick(&[1, 2, 2, 3]),
-            include_fenced_brokers: self.one_in(2),
+            include_fenced_brokers: self.one_in(2) && self.newest(ApiKey::DescribeCluster) > 1,
             ..Default::default()
         })
     }

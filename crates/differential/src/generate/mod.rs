@@ -8,10 +8,13 @@ mod topics;
 
 use bytes::Bytes;
 use quorate_base::Prng;
+use quorate_interop::KafkaVersion;
 use quorate_metadata::Image;
 use quorate_protocol::messages::EnvelopeRequest;
 use quorate_protocol::{AnyRequest, ApiKey, KStr, Principal, WireError};
 use std::collections::BTreeMap;
+
+pub(crate) use configs::CLIENT_METRICS;
 
 /// Lowest and highest version of each API that both sides serve.
 pub type Versions = BTreeMap<ApiKey, (i16, i16)>;
@@ -31,6 +34,18 @@ pub struct Gen<'a> {
     pub tokens: &'a [Bytes],
     /// What both sides serve.
     pub versions: &'a Versions,
+    /// What may be asked.
+    pub scope: Scope,
+}
+
+/// What is left out where Kafka's release decides otherwise than 4.4.0 does (docs/differences.md), or
+/// cannot undo it.
+#[derive(Clone, Copy, Debug)]
+pub struct Scope {
+    /// Whose controller it is.
+    pub kafka: KafkaVersion,
+    /// Also what no request undoes: the cluster is thrown away after it.
+    pub lasting: bool,
 }
 
 /// One request of an operation.
@@ -146,13 +161,16 @@ impl Gen<'_> {
         vec![step]
     }
 
-    fn step(&mut self, request: AnyRequest) -> Step {
+    fn step(&mut self, mut request: AnyRequest) -> Step {
         let (oldest, newest) = self.versions.get(&request.api_key()).copied().unwrap_or((0, 0));
         let version = if self.one_in(2) {
             newest
         } else {
             oldest + self.prng.below((newest - oldest + 1).unsigned_abs().into()) as i16
         };
+        if let AnyRequest::AlterPartition(it) = &mut request {
+            topics::fit_isr(it, version);
+        }
         Step { request, version, user: None, damage: None, places: false }
     }
 

@@ -2,6 +2,7 @@
 
 use super::Gen;
 use bytes::Bytes;
+use quorate_interop::KafkaVersion;
 use quorate_protocol::messages::alter_user_scram_credentials_request::{
     ScramCredentialDeletion, ScramCredentialUpsertion,
 };
@@ -30,16 +31,15 @@ impl Gen<'_> {
     }
 
     fn host(&mut self) -> KStr {
-        KStr::from(self.pick(&[
-            "*",
-            "*",
-            "*",
-            "127.0.0.1",
-            "10.0.0.9",
-            "10.0.0.0/8",
-            "10.0.0.0/99",
-            "",
-        ]))
+        let host =
+            self.pick(&["*", "*", "*", "127.0.0.1", "10.0.0.9", "10.0.0.0/8", "10.0.0.0/99", ""]);
+        // Before 4.4 any text is a host.
+        let is_odd = host.is_empty() || host.contains('/');
+        KStr::from(if is_odd && self.scope.kafka < KafkaVersion::V4_4_0 {
+            "10.0.0.8"
+        } else {
+            host
+        })
     }
 
     pub(super) fn create_acls(&mut self) -> AnyRequest {

@@ -19,7 +19,18 @@ use quorate_protocol::messages::{
     CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, ElectLeadersRequest,
     ListPartitionReassignmentsRequest, alter_partition_request,
 };
-use quorate_protocol::{AnyRequest, KStr};
+use quorate_protocol::{AnyRequest, ApiKey, KStr};
+
+/// An ISR is told with its brokers' epochs from version 3 on, and without before.
+pub(super) fn fit_isr(request: &mut AlterPartitionRequest, version: i16) {
+    for partition in request.topics.iter_mut().flat_map(|it| &mut it.partitions) {
+        if version < 3 {
+            partition.new_isr_with_epochs.clear();
+        } else {
+            partition.new_isr.clear();
+        }
+    }
+}
 
 impl Gen<'_> {
     /// Mostly enough; what has none is over before it begins. Only where all of a request then has that
@@ -264,7 +275,8 @@ impl Gen<'_> {
         AnyRequest::AlterPartitionReassignments(AlterPartitionReassignmentsRequest {
             topics,
             timeout_ms: self.patience_ms(),
-            allow_replication_factor_change: !self.one_in(5),
+            allow_replication_factor_change: !self.one_in(5)
+                || self.newest(ApiKey::AlterPartitionReassignments) == 0,
             ..Default::default()
         })
     }
