@@ -1,6 +1,7 @@
 //! The core thread's measuring: what it did and when, into atomics and one watch channel. Nothing here
 //! waits, and nothing the node decides depends on it.
 
+use super::slow_events::SlowEvents;
 use crate::telemetry::{EventKind, Telemetry, since_start};
 use quorate_base::{Epoch, NodeId, Now, Offset, Time};
 use quorate_node::{Event, LogAppend, Node, QuorumView};
@@ -49,6 +50,7 @@ pub struct Meter {
     election_since: Option<Time>,
     leaderless_since: Option<Time>,
     leader: Option<(NodeId, Epoch)>,
+    slow_events: SlowEvents,
 }
 
 /// What makes a new view at once when it changes.
@@ -76,6 +78,7 @@ impl Meter {
             election_since: None,
             leaderless_since: None,
             leader: None,
+            slow_events: SlowEvents::default(),
         }
     }
 
@@ -143,6 +146,13 @@ impl Meter {
         core.step.record(uptime, took);
         core.queue_of(taken.kind).record(uptime, taken.waited);
         core.step_of(taken.kind).record(uptime, took);
+        let name = taken.api.map_or(taken.kind.name(), ApiKey::name);
+        if let Some(line) = self.slow_events.done(name, took) {
+            tracing::warn!("slow: {line}");
+        }
+        if let Some(line) = self.slow_events.period(now) {
+            tracing::debug!("{line}");
+        }
         if let Some(api) = taken.api {
             let api = self.telemetry.requests.api(api);
             api.queue.record(uptime, taken.waited);

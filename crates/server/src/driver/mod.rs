@@ -5,6 +5,7 @@ pub mod core;
 pub mod disk;
 pub mod meter;
 pub mod queue;
+mod slow_events;
 pub mod snapshots;
 pub mod source;
 pub mod writings;
