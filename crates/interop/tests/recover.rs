@@ -164,7 +164,44 @@ fn two_of_three(mut quorum: Quorum) -> Outcome<()> {
     ensure!(topics(&mut quorum, survivor)? == names(&["a", "b"]), "topics are lost");
     create(&mut quorum, &["c"])?;
     ensure!(topics(&mut quorum, survivor)? == names(&["a", "b", "c"]), "it does not go on");
+    // Three again, on empty directories, one at a time.
+    for (id, voters) in [(FIRST, 2), (FIRST + 1, 3)] {
+        add_anew(&mut quorum, id, voters)?;
+    }
+    // And each of them can be lost.
+    quorum.controller(survivor).kill();
+    quorum.await_leader_where("another leads", |id, _| id != survivor)?;
+    create(&mut quorum, &["d"])?;
+    quorum.controller(survivor).start()?;
+    quorum.await_caught_up(&[FIRST, FIRST + 1, survivor])?;
+    ensure!(
+        topics(&mut quorum, FIRST)? == names(&["a", "b", "c", "d"]),
+        "a voter that came differs"
+    );
     quorum.finish()
+}
+
+/// The end of the runbook: formats an empty directory, starts the node, makes it a voter.
+fn add_anew(quorum: &mut Quorum, id: i32, voters: usize) -> Outcome<()> {
+    let dir = dir(quorum, id);
+    fs::create_dir_all(&dir).map_err(|e| Failure(format!("{}: {e}", dir.display())))?;
+    // With `--no-initial-controllers`, by its own program's tool.
+    quorum.lose_disk(id)?;
+    let file = quorum.controller(id).properties().display().to_string();
+    let bootstrap = quorum.bootstrap();
+    let add = ["quorum", "--bootstrap", &bootstrap, "add-controller", "-c", &file];
+    // Java refuses one that it has not seen fetch yet.
+    wait_for("it is made a voter", DEADLINE, || {
+        let ran = quorum.quorate(&add)?;
+        ensure!(ran.code == 0 || ran.err.contains("DUPLICATE_VOTER"), "{}{}", ran.out, ran.err);
+        Ok(())
+    })?;
+    quorum.await_leader_where(&format!("{voters} voters"), |_, seen| {
+        seen.current_voters.len() == voters
+    })?;
+    let all: Vec<i32> =
+        quorum.await_leader()?.1.current_voters.iter().map(|it| it.replica_id).collect();
+    quorum.await_caught_up(&all).map(drop)
 }
 
 #[test]
