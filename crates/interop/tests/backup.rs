@@ -34,11 +34,10 @@ fn lost_and_restored(name: &str, controller: Controller, is_static: bool) -> Out
     let backup = backup.display().to_string();
     let copy = ["backup", "--bootstrap", &address, "--to", &backup, "--once"];
 
-    for topic in ["orders", "deleted-since"] {
+    for topic in ["orders", "deleted-since", "replaced", "grown"] {
         create(&mut cluster, topic)?;
+        produce(&cluster, topic)?;
     }
-    produce(&cluster, "orders")?;
-    produce(&cluster, "deleted-since")?;
     set_retention(&cluster, "1111111")?;
     let first = quorate(&copy)?.ok()?;
     let offset = number_after(&first, "everything committed up to offset ")?;
@@ -47,7 +46,15 @@ fn lost_and_restored(name: &str, controller: Controller, is_static: bool) -> Out
 
     create(&mut cluster, "created-since")?;
     produce(&cluster, "created-since")?;
-    Admin::connect(&cluster.broker(1).address())?.delete_topic("deleted-since")?;
+    for topic in ["deleted-since", "replaced"] {
+        Admin::connect(&cluster.broker(1).address())?.delete_topic(topic)?;
+    }
+    create(&mut cluster, "replaced")?;
+    produce(&cluster, "replaced")?;
+    cluster.tool(Tool::Topics, &["--alter", "--topic", "grown", "--partitions", "2"])?.ok()?;
+    cluster.await_topic(1, "grown", "has two partitions", DEADLINE, |it| {
+        it.partitions.len() == 2 && it.partitions.iter().all(|it| it.leader.is_some())
+    })?;
     set_retention(&cluster, "2222222")?;
     // It goes on where it was.
     let second = quorate(&copy)?.ok()?;
@@ -74,6 +81,7 @@ fn lost_and_restored(name: &str, controller: Controller, is_static: bool) -> Out
     ensure!(!dir.exists(), "a dry run wrote something");
     let preview =
         preview.says("created-since")?.says("deleted-since")?.says("nothing was written")?;
+    let preview = preview.says("replaced")?.says("grown-1")?;
     ensure!(!preview.out.contains("orders,"), "{}", preview.out);
     quorate(&restore)?.ok()?;
     quorate(&["fsck", &dir.display().to_string()])?.ok()?;
@@ -82,27 +90,35 @@ fn lost_and_restored(name: &str, controller: Controller, is_static: bool) -> Out
     let topics = cluster.tool(Tool::Topics, &["--list"])?.ok()?;
     let topics: Vec<&str> =
         topics.out.lines().filter(|it| !it.starts_with("__")).map(str::trim).collect();
-    ensure!(topics == ["deleted-since", "orders"], "the topics are {topics:?}");
+    let expected = ["deleted-since", "grown", "orders", "replaced"];
+    ensure!(topics == expected, "the topics are {topics:?}");
     // The data that is still there is still there; what was deleted comes back empty.
     let orders = cluster.await_topic(1, "orders", "has a leader", DEADLINE, |it| {
         it.partitions.iter().all(|it| it.leader == Some(1))
     })?;
     ensure!(orders.partitions[0].leader_epoch > 1_000, "the leader epoch regressed: {orders:?}");
     ensure!(records_in(&cluster, "orders")? == RECORDS, "records of orders are gone");
-    cluster.await_topic(1, "deleted-since", "has a leader", DEADLINE, |it| {
-        it.partitions.iter().all(|it| it.leader == Some(1))
-    })?;
+    for topic in ["deleted-since", "replaced", "grown"] {
+        let back = cluster.await_topic(1, topic, "has a leader", DEADLINE, |it| {
+            it.partitions.iter().all(|it| it.leader == Some(1))
+        })?;
+        ensure!(back.partitions.len() == 1, "{back:?}");
+    }
     ensure!(records_in(&cluster, "deleted-since")? == 0, "deleted data came back");
+    ensure!(records_in(&cluster, "replaced")? == 0, "another topic's data is taken for this one's");
+    ensure!(records_in(&cluster, "grown")? == RECORDS, "records of grown are gone");
     // What was created since lies aside.
     let broker_dir = cluster.broker(1).dir().to_owned();
     let names: Vec<String> = fs::read_dir(&broker_dir)
         .map_err(fault)?
         .filter_map(|it| it.ok().map(|it| it.file_name().to_string_lossy().into_owned()))
         .collect();
-    ensure!(
-        names.iter().any(|it| it.starts_with("created-since-") && it.ends_with("-stray")),
-        "no stray directory of created-since among {names:?}"
-    );
+    for created in ["created-since-0.", "replaced-0.", "grown-1."] {
+        ensure!(
+            names.iter().any(|it| it.starts_with(created) && it.ends_with("-stray")),
+            "no stray directory {created} among {names:?}"
+        );
+    }
     let described = cluster.tool(
         Tool::Configs,
         &["--describe", "--entity-type", "topics", "--entity-name", "orders"],
@@ -128,7 +144,7 @@ fn what_if(cluster: &Cluster, address: &str, backup: &str) -> Outcome<()> {
         let ask = |question: &[&str]| quorate(&[&["what-if"], &source[..], question].concat());
         let fence = ask(&["--fence", "1"])?;
         ensure!(fence.code == 1, "{}", fence.fault("sees no harm in losing the only broker"));
-        fence.says("2 partition(s) offline")?.says("orders-0")?;
+        fence.says("4 partition(s) offline")?.says("orders-0")?;
         let decommission = ask(&["--decommission", "1", "--json"])?;
         ensure!(decommission.code == 1, "{}", decommission.fault("finds a place where none is"));
         decommission.says("\"brokers_left\": 0")?;
