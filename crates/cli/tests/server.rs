@@ -8,7 +8,7 @@ use quorate_protocol::messages::{ApiVersionsRequest, CreateTopicsRequest, Descri
 use quorate_protocol::{AnyRequest, AnyResponse};
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use support::{Node, Server, quorate, quorate_limited};
 
 fn formatted() -> Node {
@@ -34,10 +34,18 @@ fn ask(server: &Server, request: &AnyRequest, version: i16) -> AnyResponse {
 }
 
 fn cluster_id(server: &Server) -> String {
-    let request = DescribeClusterRequest { endpoint_type: 2, ..Default::default() };
-    match ask(server, &AnyRequest::DescribeCluster(request), 1) {
-        AnyResponse::DescribeCluster(answer) => answer.cluster_id.to_string(),
-        other => panic!("{other:?}"),
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let request = DescribeClusterRequest { endpoint_type: 2, ..Default::default() };
+        match ask(server, &AnyRequest::DescribeCluster(request), 1) {
+            AnyResponse::DescribeCluster(it) if it.error_code == 0 => {
+                return it.cluster_id.to_string();
+            }
+            // A leader is elected a moment before its first records are committed, and knows its level
+            // only then.
+            AnyResponse::DescribeCluster(it) => assert!(Instant::now() < deadline, "{it:?}"),
+            other => panic!("{other:?}"),
+        }
     }
 }
 
