@@ -28,3 +28,19 @@ fn from_nothing_to_a_secured_quorum() -> Outcome<()> {
     }
     Ok(())
 }
+
+#[test]
+fn brokers_and_tools_log_in_with_tokens() -> Outcome<()> {
+    let printed = run_guide("guide-oauth", &["secure-oauth.md"], KafkaVersion::V4_3_0)?;
+    for expected in [
+        // Without the key set it does not start.
+        "keys.json: No such file or directory",
+        "config BROKER:(default): {\"message.max.bytes\":\"2000000\"}",
+        "it has expired",
+        "its signature cannot be verified with the key set",
+        "BrokerRegistration by User:broker-11 at 127.0.0.1",
+    ] {
+        ensure!(printed.contains(expected), "{expected:?} was not printed:\n{printed}");
+    }
+    Ok(())
+}
