@@ -343,6 +343,28 @@ fn what_happens_is_told_as_it_happens() {
 }
 
 #[test]
+fn an_audit_that_cannot_be_written_stops_nobody() {
+    let node = Node::dynamic(1);
+    let format = quorate(&["storage", "format", "-t", "cluster-A", "-c", &node.file(), "-s"]);
+    assert_eq!(format.exit_code, 0, "{format:?}");
+    let server = node.start_with(&["quorate.audit.dir=/nowhere".to_owned()]);
+    let address = format!("127.0.0.1:{}", server.port());
+    let deadline = Instant::now() + DEADLINE;
+    while !decides(&address) {
+        assert!(Instant::now() < deadline, "it does not decide");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let _broker = register(&address);
+    // What was changed is known all the same, if not by whom.
+    let (entries, _) = history(&[&address, "--kind", "broker"]);
+    assert_eq!(entries.len(), 2, "{entries:?}");
+    server.signal("TERM");
+    let (exit_code, log) = server.end();
+    assert_eq!(exit_code, Some(0), "{log}");
+    assert_eq!(log.matches("the audit cannot be written").count(), 1, "{log}");
+}
+
+#[test]
 fn wrong_usage_is_told() {
     let cases: [(&[&str], &str); 7] = [
         (&[], "a log directory or HOST:PORT of a controller is expected"),
