@@ -84,8 +84,9 @@ fn decode(api: ApiKey, version: i16, frame: Bytes) -> Result<Answer, String> {
 pub struct Names {
     /// The controller's own port.
     pub port: u16,
-    /// Epochs are offsets; both sides count them from here.
+    /// Epochs are offsets; both sides count them from here as long as nobody registered by them.
     pub first_offset: i64,
+    registrations: BTreeMap<i64, i64>,
     known: BTreeMap<String, String>,
     topics_made: BTreeMap<String, u32>,
     tokens_made: u32,
@@ -97,6 +98,7 @@ impl Names {
         Names {
             port,
             first_offset: 0,
+            registrations: BTreeMap::new(),
             known: BTreeMap::new(),
             topics_made: BTreeMap::new(),
             tokens_made: 0,
@@ -116,6 +118,10 @@ impl Names {
                 *count += 1;
                 self.known.insert(it.topic_id.to_string(), format!("(id {} {count})", it.name));
             }
+            MetadataRecord::RegisterBroker(it) => {
+                let next = self.registrations.len() as i64;
+                self.registrations.entry(it.broker_epoch).or_insert(next);
+            }
             MetadataRecord::AccessControlEntry(it) => {
                 let mut acl = it.clone();
                 acl.id = Uuid::ZERO;
@@ -131,6 +137,11 @@ impl Names {
         }
     }
 
+    /// True for the id of a topic that came in a record.
+    pub fn is_topic(&self, id: Uuid) -> bool {
+        self.known.contains_key(&id.to_string())
+    }
+
     /// The text with every id of this side replaced by what it stands for.
     pub fn translate(&self, text: &str) -> String {
         let mut text = text.to_owned();
@@ -142,8 +153,11 @@ impl Names {
         text
     }
 
-    /// An epoch, counted from the beginning.
+    /// An epoch of a broker, by the order of registrations: one side may have written more between them.
     pub fn epoch(&self, epoch: i64) -> i64 {
+        if let Some(number) = self.registrations.get(&epoch) {
+            return *number;
+        }
         if epoch >= 0 { epoch - self.first_offset } else { epoch }
     }
 }
@@ -170,7 +184,8 @@ pub fn shown_record(record: &MetadataRecord, version: i16, names: &Names, places
             it.replicas.sort_unstable();
             let count = it.replicas.len() as i32;
             it.replicas = (0..count).collect();
-            it.isr = vec![it.isr.len() as i32];
+            // Kafka also takes brokers that are shutting down, which are in no ISR.
+            it.isr.clear();
             it.directories = vec![Uuid::ZERO; it.directories.len()];
             it.leader = 0;
         }

@@ -9,8 +9,8 @@ use crate::rules::{Rules, without_words};
 use crate::side::Side;
 use quorate_base::Prng;
 use quorate_interop::{Cluster, Controller, Failure, KafkaVersion, Outcome};
-use quorate_protocol::{AnyRequest, AnyResponse, ApiKey};
-use std::collections::BTreeMap;
+use quorate_protocol::{AnyRequest, AnyResponse, ApiKey, ErrorCode};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Instant;
 
@@ -101,6 +101,8 @@ pub struct Pair {
     /// True once Kafka has taken a damaged request that ours refused: nothing after it can be
     /// compared, up to the next reset.
     pub parted: bool,
+    /// Brokers that were told to shut down.
+    gone: BTreeSet<i32>,
 }
 
 impl Pair {
@@ -137,6 +139,7 @@ impl Pair {
             asked: Asked::default(),
             trace: false,
             parted: false,
+            gone: BTreeSet::new(),
         };
         if pair.ours.levels() != pair.levels {
             let (java, ours) = (&pair.levels, pair.ours.levels());
@@ -160,6 +163,7 @@ impl Pair {
     /// Empties both. An error means that they have to be started anew.
     pub fn reset(&mut self) -> Outcome<()> {
         self.parted = false;
+        self.gone.clear();
         self.java.reset(&self.levels, &self.versions)?;
         self.ours.reset(&self.levels, &self.versions)?;
         if let Some(difference) = self.compare_images("after the reset") {
@@ -272,6 +276,10 @@ impl Pair {
             self.parted = true;
             return Ok(None);
         }
+        if self.is_back_early(&java, &answers) {
+            self.parted = true;
+            return Ok(None);
+        }
         let records = match self.new_records(java.places) {
             Ok(records) => records,
             // A controller that resigned answers no fetch of its old epoch.
@@ -317,6 +325,23 @@ impl Pair {
             ));
         }
         Ok(None)
+    }
+
+    /// A broker that was told to go and comes back has to wait in Kafka only (docs/differences.md).
+    fn is_back_early(&mut self, step: &Step, answers: &(Answer, Answer)) -> bool {
+        match (&step.request, answers.0.response()) {
+            (AnyRequest::BrokerHeartbeat(asked), Some(AnyResponse::BrokerHeartbeat(it))) => {
+                if it.should_shut_down {
+                    self.gone.insert(asked.broker_id);
+                }
+                false
+            }
+            (AnyRequest::BrokerRegistration(asked), Some(AnyResponse::BrokerRegistration(it))) => {
+                let waits = ErrorCode::DuplicateBrokerRegistration.code();
+                it.error_code == waits && self.gone.contains(&asked.broker_id)
+            }
+            _ => false,
+        }
     }
 
     /// What both logs have got since, sorted: Kafka takes some from a hash map.

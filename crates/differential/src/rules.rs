@@ -4,6 +4,7 @@
 use crate::compare::Names;
 use crate::generate::CLIENT_METRICS;
 use bytes::Bytes;
+use quorate_base::Uuid;
 use quorate_interop::KafkaVersion;
 use quorate_protocol::{AnyResponse, KStr};
 use std::fmt::Debug;
@@ -60,6 +61,11 @@ impl Rules {
             }
             AnyResponse::CreateTopics(it) => {
                 it.throttle_time_ms = it.throttle_time_ms.signum();
+                // What is only tried out has an id that nobody sees again.
+                let tried = |id: Uuid| id != Uuid::ZERO && !names.is_topic(id);
+                for topic in it.topics.iter_mut().filter(|it| tried(it.topic_id)) {
+                    topic.topic_id = Uuid::from_u128(1);
+                }
                 by_text(&mut it.topics);
             }
             AnyResponse::DescribeAcls(it) => {
@@ -92,6 +98,7 @@ impl Rules {
                 }
                 it.entries.sort_by_cached_key(|it| format!("{:?}", it.entity));
             }
+            AnyResponse::ElectLeaders(it) => by_text(&mut it.replica_election_results),
             AnyResponse::ListPartitionReassignments(it) => by_text(&mut it.topics),
             AnyResponse::AlterUserScramCredentials(it) => by_text(&mut it.results),
             AnyResponse::DescribeConfigs(it) => {
