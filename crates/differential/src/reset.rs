@@ -69,6 +69,8 @@ impl Side {
             let request = DeleteTopicsRequest { topics, timeout_ms: 30_000, ..Default::default() };
             all.push(AnyRequest::DeleteTopics(request));
         }
+        // Those of a broker only as long as it is registered.
+        all.extend(self.config_removals());
         for broker in image.cluster.brokers() {
             let request = UnregisterBrokerRequest { broker_id: broker.id, ..Default::default() };
             all.push(AnyRequest::UnregisterBroker(request));
@@ -90,7 +92,6 @@ impl Side {
             let request = DeleteAclsRequest { filters: vec![every], ..Default::default() };
             all.push(AnyRequest::DeleteAcls(request));
         }
-        all.extend(self.config_removals());
         all.extend(self.credential_removals());
         all.extend(self.feature_changes(levels));
         all
