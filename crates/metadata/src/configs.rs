@@ -53,6 +53,14 @@ impl fmt::Display for ConfigResourceKind {
     }
 }
 
+/// Whether a setting of this name may hold a secret, going by its name alone: better one shown too few.
+pub fn may_hold_secret(name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    ["password", "secret", "jaas", "token", "credential", ".key"]
+        .iter()
+        .any(|part| lower.contains(part))
+}
+
 /// Something that has a configuration.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ConfigResource {

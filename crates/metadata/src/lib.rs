@@ -27,7 +27,7 @@ mod topics;
 pub use acls::{Acls, StandardAcl};
 pub use client_quotas::{ClientQuotas, QuotaEntity};
 pub use cluster::{Broker, Cluster, ControllerRegistration, Listener};
-pub use configs::{ConfigResource, ConfigResourceKind, Configs};
+pub use configs::{ConfigResource, ConfigResourceKind, Configs, may_hold_secret};
 pub use delegation_tokens::{DelegationToken, DelegationTokens};
 pub use diff::ImageDiff;
 pub use error::{ApplyError, Contradiction};

@@ -6,7 +6,7 @@
 use crate::RecordKey;
 use bytes::Bytes;
 use quorate_base::OffsetAndEpoch;
-use quorate_metadata::{ConfigResource, ConfigResourceKind, Image};
+use quorate_metadata::{ConfigResource, ConfigResourceKind, Image, may_hold_secret};
 use quorate_protocol::MetadataRecord;
 use quorate_protocol::control::Voter;
 use quorate_storage::{SnapshotReader, StorageError};
@@ -179,7 +179,53 @@ fn canonical(mut record: MetadataRecord, version: i16) -> Bytes {
 
 fn shown((version, bytes): &(i16, Bytes)) -> String {
     match MetadataRecord::decode_framed(bytes.clone()) {
-        Ok((record, _)) => format!("version {version}: {record:?}"),
+        Ok((record, _)) => format!("version {version}: {:?}", without_secrets(record)),
         Err(error) => format!("version {version}: {error}"),
+    }
+}
+
+/// For a report that one can show to others: that passwords differ is told, not what they are.
+pub(crate) fn without_secrets(mut record: MetadataRecord) -> MetadataRecord {
+    match &mut record {
+        MetadataRecord::Config(it) if may_hold_secret(&it.name) => {
+            it.value = it.value.as_ref().map(|_| "(secret)".into());
+        }
+        MetadataRecord::UserScramCredential(it) => {
+            for secret in [&mut it.salt, &mut it.stored_key, &mut it.server_key] {
+                *secret = Default::default();
+            }
+        }
+        _ => {}
+    }
+    record
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_protocol::records::{ConfigRecord, UserScramCredentialRecord};
+
+    #[test]
+    fn a_report_holds_no_secrets() {
+        let config = |name: &str| {
+            MetadataRecord::Config(ConfigRecord {
+                resource_type: 4,
+                resource_name: "1".into(),
+                name: name.into(),
+                value: Some("xyzzy".into()),
+                ..Default::default()
+            })
+        };
+        let scram = MetadataRecord::UserScramCredential(UserScramCredentialRecord {
+            salt: "xyzzy".into(),
+            stored_key: "xyzzy".into(),
+            server_key: "xyzzy".into(),
+            ..Default::default()
+        });
+        let tells = |record: MetadataRecord| format!("{:?}", without_secrets(record));
+        assert!(tells(config("log.retention.ms")).contains("xyzzy"));
+        for secret in [config("ssl.keystore.password"), scram] {
+            assert!(!tells(secret).contains("xyzzy"));
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! A shadow of a running quorum: its log kept and replayed, its checkpoints compared as they appear.
 
-use crate::compare::{Comparison, compare};
+use crate::compare::{Comparison, compare, without_secrets};
 use crate::redecide::Redecider;
 use crate::replica::{last_change, load_snapshot};
 use crate::{Applied, Mirror, Replica, ShadowError, Source, Step};
@@ -263,7 +263,7 @@ impl Shadow {
             Some(key) => {
                 let log_start = self.mirror.reader().log_start();
                 last_change(self.mirror.reader(), log_start, id.offset, key)?
-                    .map(|(offset, record)| (offset, format!("{record:?}")))
+                    .map(|(offset, record)| (offset, format!("{:?}", without_secrets(record))))
             }
             None => None,
         };

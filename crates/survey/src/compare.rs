@@ -7,11 +7,15 @@ use crate::log::ImageAt;
 use crate::snapshots;
 use crate::survey::{SurveyOptions, survey};
 use quorate_base::{Offset, OffsetAndEpoch, Uuid};
-use quorate_metadata::{Change, Image};
+use quorate_metadata::{Change, Image, Str, may_hold_secret};
 use quorate_storage::{BOOTSTRAP_SNAPSHOT_ID, parse_snapshot_file_name};
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// In place of a secret.
+const HIDDEN: &str = "(secret)";
 
 /// Where a metadata state comes from.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -208,7 +212,12 @@ pub fn differences(a: &Image, b: &Image) -> Vec<Difference> {
         let (id, index) = it.key;
         of("partition", format!("{}-{index} ({id})", topic_name(id)), it)
     }));
-    all.extend(diff.configs().map(|it| of("config", format!("{:?}", it.key), it)));
+    all.extend(diff.configs().map(|it| Difference {
+        kind: "config",
+        key: format!("{:?}", it.key),
+        a: it.old.map(settings),
+        b: it.new.map(settings),
+    }));
     all.extend(diff.client_quotas().map(|it| of("client quota", format!("{:?}", it.key), it)));
     all.extend(diff.producer_ids().map(|it| of("producer ids", "next".to_owned(), it)));
     all.extend(diff.acls().map(|it| of("acl", it.key.to_string(), it)));
@@ -225,7 +234,31 @@ fn of<K, V: Debug>(kind: &'static str, key: String, it: Change<K, V>) -> Differe
     Difference { kind, key, a: it.old.map(text), b: it.new.map(text) }
 }
 
+/// The settings of one resource, those that may be passwords without their values.
+fn settings(all: &BTreeMap<Str, Str>) -> String {
+    let shown = |(name, value): (&Str, &Str)| match may_hold_secret(name) {
+        true => format!("{name}={HIDDEN}"),
+        false => format!("{name}={value}"),
+    };
+    format!("{{{}}}", all.iter().map(shown).collect::<Vec<_>>().join(", "))
+}
+
 fn secret<K, V>(kind: &'static str, key: String, it: Change<K, V>) -> Difference {
-    let hidden = |_| "(secret)".to_owned();
+    let hidden = |_| HIDDEN.to_owned();
     Difference { kind, key, a: it.old.map(hidden), b: it.new.map(hidden) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_shown_without_passwords() {
+        let all = BTreeMap::from(
+            [("listener.name.x.ssl.key.password", "p1"), ("log.retention.ms", "5")]
+                .map(|(name, value)| (Str::from(name), Str::from(value))),
+        );
+        let shown = "{listener.name.x.ssl.key.password=(secret), log.retention.ms=5}";
+        assert_eq!(settings(&all), shown);
+    }
 }

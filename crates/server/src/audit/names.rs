@@ -2,27 +2,21 @@
 
 use quorate_controller::decide::describe_configs;
 use quorate_controller::{Operation, Resource};
-use quorate_metadata::ConfigResourceKind;
+use quorate_metadata::{ConfigResourceKind, may_hold_secret};
 use quorate_protocol::ErrorCode;
 
 /// What is shown in place of a secret.
 pub const HIDDEN: &str = "(hidden)";
-
-/// Parts of names whose values are not shown on any resource, also where the name makes no sense
-/// there: people mistake one resource for another.
-const SUSPICIOUS: [&str; 6] = ["password", "secret", "jaas", "token", "credential", ".key"];
 
 /// `TOPIC`, `BROKER`, ...
 pub fn config_resource(number: i8) -> String {
     ConfigResourceKind::from_i8(number).map_or_else(|| unknown(number), |it| it.to_string())
 }
 
-/// Whether the value of a setting must not be shown.
+/// Whether the value of a setting must not be shown, on whichever resource: people mistake one for another.
 pub fn is_secret_config(resource: i8, name: &str) -> bool {
-    let lower = name.to_ascii_lowercase();
     let of_broker = resource == ConfigResourceKind::Broker.number();
-    SUSPICIOUS.iter().any(|part| lower.contains(part))
-        || (of_broker && describe_configs::is_secret(name))
+    may_hold_secret(name) || (of_broker && describe_configs::is_secret(name))
 }
 
 /// `SET`, `DELETE`, ...
