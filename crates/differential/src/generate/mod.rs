@@ -190,6 +190,10 @@ impl Gen<'_> {
                 | ApiKey::BrokerHeartbeat
                 | ApiKey::BrokerRegistration
                 | ApiKey::ApiVersions
+                // Half of a changed topic id is this side's own.
+                | ApiKey::AlterPartition
+                | ApiKey::AssignReplicasToDirs
+                | ApiKey::DeleteTopics
         );
         match self.prng.below(2) {
             0 if may_change => Damage::Change(self.prng.below(40), self.prng.below(256) as u8),
