@@ -123,8 +123,6 @@ impl Gen<'_> {
         };
         if self.one_in(8) {
             request.offline_log_dirs = self.several(1, 2, |it| it.some_directory(broker_id));
-            // Both at once may make Kafka's controller resign (docs/differences.md).
-            request.want_fence = false;
         }
         if self.one_in(6) && self.newest(ApiKey::BrokerHeartbeat) > 1 {
             request.cordoned_log_dirs = Some(self.several(0, 2, |it| it.some_directory(broker_id)));
