@@ -1,6 +1,7 @@
 //! The API table, headers, records and principals as Kafka 4.4.0 has them.
 
 use bytes::Bytes;
+use quorate_base::Uuid;
 use quorate_protocol::header::{self, RequestError, RequestFrame};
 use quorate_protocol::messages::*;
 use quorate_protocol::records::*;
@@ -137,6 +138,55 @@ fn responses_carry_the_correlation_id_and_report_their_errors() {
     let versions = AnyResponse::from(ApiVersionsResponse::default());
     let frame = header::encode_response(&versions, 3, 1).unwrap();
     assert_eq!(frame.len(), 4 + 2 + 1 + 4 + 1, "no tags in the header");
+}
+
+/// A directory id is left out where there is no place for it; that a voter is acknowledged before
+/// the commit must not be.
+#[test]
+fn what_an_older_version_cannot_say_is_left_out_or_refused() {
+    let fetch = FetchRequest {
+        topics: vec![fetch_request::FetchTopic {
+            partitions: vec![fetch_request::FetchPartition {
+                fetch_offset: 333,
+                replica_directory_id: Uuid::ONE,
+                ..Default::default()
+            }],
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    for version in 4..=18 {
+        let bytes = encode_to_bytes(&fetch, version).unwrap();
+        let read: FetchRequest = decode_exact(bytes, version).unwrap();
+        let partition = &read.topics[0].partitions[0];
+        let directory = if version < 17 { Uuid::ZERO } else { Uuid::ONE };
+        assert_eq!((partition.fetch_offset, partition.replica_directory_id), (333, directory));
+    }
+    let chunk = FetchSnapshotRequest {
+        topics: vec![fetch_snapshot_request::TopicSnapshot {
+            partitions: vec![fetch_snapshot_request::PartitionSnapshot {
+                position: 10,
+                replica_directory_id: Uuid::ONE,
+                ..Default::default()
+            }],
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    for (version, directory) in [(0, Uuid::ZERO), (1, Uuid::ONE)] {
+        let bytes = encode_to_bytes(&chunk, version).unwrap();
+        let read: FetchSnapshotRequest = decode_exact(bytes, version).unwrap();
+        let partition = &read.topics[0].partitions[0];
+        assert_eq!((partition.position, partition.replica_directory_id), (10, directory));
+    }
+    let add = AddRaftVoterRequest { ack_when_committed: false, ..Default::default() };
+    let unsupported = WireError::UnsupportedField {
+        of: "AddRaftVoterRequest",
+        field: "AckWhenCommitted",
+        version: 0,
+    };
+    assert_eq!(encode_to_bytes(&add, 0), Err(unsupported));
+    assert!(encode_to_bytes(&add, 1).is_ok());
 }
 
 #[test]

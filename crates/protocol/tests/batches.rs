@@ -1,12 +1,12 @@
 //! Record batches against files that Apache Kafka 3.9.1 and 4.3.0 wrote.
 
 use bytes::{Bytes, BytesMut};
-use quorate_base::Prng;
+use quorate_base::{Prng, ReplicaKey, Uuid};
 use quorate_protocol::batch::{
     BatchErrorKind, HEADER_LEN, batches, encode_control_batch, encode_data_batch,
     encoded_record_len, whole_batches, with_position,
 };
-use quorate_protocol::control::{ControlRecord, control_records};
+use quorate_protocol::control::{ControlRecord, Voter, VoterEndpoint, control_records};
 
 const FILES: [(&str, &[u8]); 6] = [
     ("4.3.0.log", include_bytes!("fixtures/batches/4.3.0.log")),
@@ -45,6 +45,31 @@ fn every_batch_of_kafka_is_encoded_to_the_same_bytes() {
         }
         assert!(control > 0, "{name} has control batches");
         assert_eq!(data > 0, !name.contains("voters.checkpoint"), "{name}");
+    }
+}
+
+#[test]
+fn no_bytes_are_no_batches() {
+    assert!(batches(Bytes::new()).next().is_none());
+}
+
+#[test]
+fn a_voter_may_have_any_number_of_endpoints() {
+    for names in [&[][..], &["CONTROLLER"], &["CONTROLLER", "SECOND"]] {
+        let endpoint = |name: &&str| VoterEndpoint {
+            name: (*name).into(),
+            host: "localhost".into(),
+            port: 9092,
+        };
+        let voters = ControlRecord::Voters(vec![Voter {
+            key: ReplicaKey { id: 3, directory_id: Some(Uuid::from_u128(77)) },
+            endpoints: names.iter().map(endpoint).collect(),
+            min_kraft_version: 0,
+            max_kraft_version: 1,
+        }]);
+        let bytes = encode_control_batch(40, 2, 1000, std::slice::from_ref(&voters));
+        let batch = batches(bytes).next().unwrap().unwrap();
+        assert_eq!(control_records(&batch).unwrap(), [(40, voters)]);
     }
 }
 

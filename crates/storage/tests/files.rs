@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use quorate_base::{OffsetAndEpoch, Prng, ReplicaKey, Uuid};
 use quorate_protocol::batch::batches;
-use quorate_protocol::control::{Voter, VoterEndpoint, control_records};
+use quorate_protocol::control::{ControlRecord, Voter, VoterEndpoint, control_records};
 use quorate_storage::{
     BOOTSTRAP_SNAPSHOT_ID, DirRole, Disk, ElectionState, FileDisk, FormatSpec, InitialVoters,
     LogConfig, MemDisk, MetaProperties, NodeDir, NodeDirConfig, QuorumStateVersion, READ_GRACE_MS,
@@ -385,6 +385,8 @@ fn the_file_names_of_snapshots_are_read_and_no_others() {
     for other in [
         "00000000000000000000.log",
         "00000000000000000000.index",
+        "00000000000000000000.timeindex",
+        "00000000000000000000.snapshot",
         "leader-epoch-checkpoint",
         "partition.metadata",
         "bootstrap.checkpoint",
@@ -417,6 +419,60 @@ fn retention_waits_for_those_who_read() {
     assert_eq!(clean_at(5_000 + READ_GRACE_MS - 1), (vec![], ids[1].offset));
     let rest = ids[1..ids.len() - 1].to_vec();
     assert_eq!(clean_at(5_000 + READ_GRACE_MS), (rest, ids[ids.len() - 1].offset));
+}
+
+/// Even one without records: what it is of comes first, that it is whole last.
+#[test]
+fn an_empty_snapshot_has_a_header_and_a_footer() {
+    let disk = load_fixture("4.3.0/controller-2");
+    let dir = open(&disk, 2).unwrap();
+    let header = ControlRecord::SnapshotHeader { last_contained_log_timestamp_ms: 0xdead_beef };
+    let set = vec![voter(1, 901), voter(2, 902), voter(3, 903)];
+    let cases = [
+        (SnapshotVoters::Static, vec![header.clone()]),
+        (
+            SnapshotVoters::Dynamic { kraft_version: 1, voters: set.clone() },
+            vec![header, ControlRecord::KRaftVersion(1), ControlRecord::Voters(set)],
+        ),
+    ];
+    for (offset, (voters, first)) in (380..).zip(cases) {
+        let id = OffsetAndEpoch { offset, epoch: 1 };
+        let writer = dir.snapshots.create(id, 0xdead_beef, 2, &voters, &mut Prng::new(1)).unwrap();
+        let size = writer.finish().unwrap();
+        let (bytes, total) = dir.snapshots.read_slice(id, 0, usize::MAX).unwrap();
+        assert_eq!((size, total), (bytes.len() as u64, bytes.len() as u64));
+        let read: Vec<Vec<_>> = batches(bytes)
+            .map(|batch| {
+                let batch = batch.unwrap();
+                assert!(batch.is_control() && batch.is_valid_crc());
+                control_records(&batch).unwrap().into_iter().map(|(_, record)| record).collect()
+            })
+            .collect();
+        assert_eq!(read, [first, vec![ControlRecord::SnapshotFooter]]);
+        let mut reader = dir.snapshots.open(id).unwrap();
+        assert_eq!(reader.last_contained_log_timestamp_ms(), 0xdead_beef);
+        assert_eq!(reader.next_values().unwrap(), None);
+    }
+}
+
+#[test]
+fn a_log_that_has_what_the_newest_snapshot_holds_is_kept() {
+    let disk = load_fixture("4.3.0/controller-1");
+    let dir = open(&disk, 1).unwrap();
+    let (start, end) = (dir.reader.log_start(), dir.log_end);
+    assert!(dir.newest_snapshot.unwrap().offset < end.offset, "the newest is inside of the log");
+    // One at the log's very end, of an earlier epoch and of the same.
+    for epoch in [end.epoch - 1, end.epoch] {
+        let id = OffsetAndEpoch { offset: end.offset, epoch };
+        let voters = SnapshotVoters::Static;
+        let writer = dir.snapshots.create(id, 1, 2, &voters, &mut Prng::new(1)).unwrap();
+        writer.finish().unwrap();
+    }
+    drop((dir.lock, dir.log, dir.snapshots));
+    let again = open(&disk, 1).unwrap();
+    assert_eq!(again.recovery, Default::default());
+    assert_eq!((again.reader.log_start(), again.log_end), (start, end));
+    assert_eq!(again.newest_snapshot, Some(end));
 }
 
 #[test]
