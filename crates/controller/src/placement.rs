@@ -27,16 +27,17 @@ pub struct UsableBroker {
 /// their directories cordoned (KIP-1066).
 pub fn usable_brokers(view: &ClusterView<'_>) -> Vec<UsableBroker> {
     let is_leaving = |it: &Broker| it.in_controlled_shutdown && !it.fenced;
-    let is_cordoned = |it: &Broker| {
-        let cordoned = it.cordoned_directories.as_deref().unwrap_or_default();
-        !it.directories.is_empty() && it.directories.iter().all(|it| cordoned.contains(it))
-    };
     view.image()
         .cluster
         .brokers()
         .filter(|it| !is_leaving(it) && !is_cordoned(it))
         .map(|it| UsableBroker { id: it.id, rack: it.rack.clone(), fenced: it.fenced })
         .collect()
+}
+
+fn is_cordoned(broker: &Broker) -> bool {
+    let cordoned = broker.cordoned_directories.as_deref().unwrap_or_default();
+    !broker.directories.is_empty() && broker.directories.iter().all(|it| cordoned.contains(it))
 }
 
 /// Replicas for `partitions` partitions, the first of each list the preferred leader.
@@ -171,8 +172,9 @@ fn shuffle<T>(items: &mut [T], prng: &mut Prng) {
 
 /// Checks a list of replicas that somebody wrote by hand.
 ///
-/// Errors: INVALID_REPLICA_ASSIGNMENT if it is empty, names a broker twice or one that is not
-/// registered, or differs in length from `replication_factor` where that is given.
+/// Errors: INVALID_REPLICA_ASSIGNMENT if it is empty, names a broker twice, or one that is not
+/// registered or has all its directories cordoned (KIP-1066), or differs in length from
+/// `replication_factor` where that is given.
 pub fn validate_manual(
     view: &ClusterView<'_>,
     replicas: &[NodeId],
@@ -188,9 +190,15 @@ pub fn validate_manual(
     sorted.sort_unstable();
     let mut previous = None;
     for broker in sorted {
-        if view.image().cluster.broker(broker).is_none() {
+        let Some(registered) = view.image().cluster.broker(broker) else {
             return refuse(format!(
                 "The manual partition assignment names broker {broker}, which is not registered."
+            ));
+        };
+        if is_cordoned(registered) {
+            return refuse(format!(
+                "The manual partition assignment names broker {broker}, all of whose log \
+                 directories are cordoned."
             ));
         }
         if previous == Some(broker) {

@@ -109,6 +109,20 @@ fn test_registration_below_directory_support() {
 }
 
 #[test]
+fn of_listeners_with_one_name_the_last_counts() {
+    let mut world = World::active(30);
+    let mut request = broker(5);
+    let mut again = request.listeners[0].clone();
+    again.port = 9094;
+    request.listeners.push(again);
+    assert_eq!(world.try_register(request).error_code, 0);
+    let (record, _) = world.take_records().remove(0);
+    let MetadataRecord::RegisterBroker(record) = record else { panic!("{record:?}") };
+    let ports: Vec<u16> = record.end_points.iter().map(|it| it.port).collect();
+    assert_eq!(ports, [9094]);
+}
+
+#[test]
 fn test_register_broker_info() {
     let mut world = World::active(30);
     let expected_epoch = world.end;

@@ -15,7 +15,7 @@ use quorate_protocol::messages::create_topics_request::{
 };
 use quorate_protocol::messages::delete_topics_request::DeleteTopicState;
 use quorate_protocol::messages::*;
-use quorate_protocol::records::RegisterBrokerRecord;
+use quorate_protocol::records::{BrokerRegistrationChangeRecord, RegisterBrokerRecord};
 use quorate_protocol::{KStr, MetadataRecord};
 
 /// Brokers 1 to 3 live, 4 fenced, 5 in controlled shutdown; 7 of the desk is fenced too.
@@ -421,6 +421,26 @@ fn too_many_new_partitions_are_refused_as_a_whole() {
     assert_eq!((results[0].1, records.len()), ("POLICY_VIOLATION", 0));
 }
 
+/// KIP-1066: by hand neither, as long as every directory of the broker is cordoned.
+#[test]
+fn no_replica_goes_to_a_broker_with_all_directories_cordoned() {
+    let mut desk = desk();
+    let cordon = |desk: &mut Desk, directories: Vec<Uuid>| {
+        desk.apply(BrokerRegistrationChangeRecord {
+            broker_id: 2,
+            broker_epoch: 2,
+            cordoned_log_dirs: Some(directories),
+            ..Default::default()
+        });
+    };
+    cordon(&mut desk, vec![Uuid::from_u128(2002)]);
+    let (response, _) = create(&mut desk, vec![by_hand("t", &[&[1, 2]])]);
+    assert_eq!(created(&response), [("t".to_owned(), "INVALID_REPLICA_ASSIGNMENT")]);
+    cordon(&mut desk, vec![Uuid::from_u128(9)]);
+    let (response, _) = create(&mut desk, vec![by_hand("t", &[&[1, 2]])]);
+    assert_eq!(created(&response), [("t".to_owned(), "NONE")]);
+}
+
 #[test]
 fn operations_are_checked_where_there_is_an_authorizer() {
     let mut desk = Desk::guarded(30, false);
@@ -429,9 +449,9 @@ fn operations_are_checked_where_there_is_an_authorizer() {
     assert_eq!(created(&response), [("t".to_owned(), "TOPIC_AUTHORIZATION_FAILED")]);
     let (results, _) = add(&mut desk, vec![more("foo", 2, None)], false);
     assert_eq!(results, [("foo".to_owned(), "TOPIC_AUTHORIZATION_FAILED")]);
-    // What may not be seen looks as if it were not there.
+    // Kafka tells that there is one, not how it is called.
     let (answers, _) = delete(&mut desk, vec![state(None, Uuid::from_u128(0xf00))], &[]);
-    assert_eq!(answers[0].2, "UNKNOWN_TOPIC_ID");
+    assert_eq!(answers[0].2, "TOPIC_AUTHORIZATION_FAILED");
     let (answers, _) = delete(&mut desk, vec![state(Some("foo"), Uuid::ZERO)], &[]);
     assert_eq!(answers[0].2, "TOPIC_AUTHORIZATION_FAILED");
 }

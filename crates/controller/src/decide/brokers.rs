@@ -75,7 +75,7 @@ fn try_register(
         broker_id: id,
         incarnation_id: request.incarnation_id,
         broker_epoch: epoch,
-        end_points: request.listeners.iter().map(endpoint).collect(),
+        end_points: endpoints(&request.listeners),
         features: request.features.iter().map(feature).collect(),
         rack: request.rack.as_ref().map(KStr::detached),
         fenced,
@@ -84,6 +84,18 @@ fn try_register(
         ..Default::default()
     });
     Ok(epoch)
+}
+
+/// Of listeners with one name the last one counts, in the place of the first.
+fn endpoints(listeners: &[broker_registration_request::Listener]) -> Vec<BrokerEndpoint> {
+    let mut found: Vec<BrokerEndpoint> = Vec::with_capacity(listeners.len());
+    for given in listeners.iter().map(endpoint) {
+        match found.iter_mut().find(|it| it.name == given.name) {
+            Some(earlier) => *earlier = given,
+            None => found.push(given),
+        }
+    }
+    found
 }
 
 fn endpoint(listener: &broker_registration_request::Listener) -> BrokerEndpoint {

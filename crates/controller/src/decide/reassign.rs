@@ -95,7 +95,7 @@ fn cancel(
     partition: &Partition,
 ) -> Result<Option<PartitionChangeRecord>, Refusal> {
     if !partition.is_reassigning() {
-        return Err(Refusal::plain(ErrorCode::NoReassignmentInProgress));
+        return Err(Refusal::silent(ErrorCode::NoReassignmentInProgress));
     }
     let rules = view.topic_rules(topic);
     let revert = Revert::of(partition);

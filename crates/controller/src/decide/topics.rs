@@ -330,7 +330,7 @@ pub fn delete_topics_within(
             Ok(name) => {
                 chosen.insert(*id, name);
             }
-            Err(refusal) => answers.push(answer(None, *id, &Err(refusal))),
+            Err((name, refusal)) => answers.push(answer(name.as_ref(), *id, &Err(refusal))),
         }
     }
     let mut twice = asked.ids_given_twice;
@@ -410,22 +410,23 @@ fn what_to_delete(
     ToDelete { names, ids, ids_given_twice: twice }
 }
 
+/// A refusal has the topic's name if whoever asks may know it.
 fn find_deletable_by_id(
     env: &Env<'_>,
     image: &Image,
     context: &RequestContext,
     id: Uuid,
-) -> Result<KStr, Refusal> {
-    let topic = image.topics.by_id(id);
-    let topic = topic.ok_or_else(|| Refusal::plain(ErrorCode::UnknownTopicId))?;
+) -> Result<KStr, (Option<KStr>, Refusal)> {
+    let Some(topic) = image.topics.by_id(id) else {
+        return Err((None, Refusal::plain(ErrorCode::UnknownTopicId)));
+    };
+    let name = KStr::from(topic.name.as_str());
     let may = |operation| env.authorize(image, context, operation, Resource::Topic(&topic.name));
-    if !may(Operation::Describe) {
-        return Err(Refusal::plain(ErrorCode::UnknownTopicId));
-    }
     if !may(Operation::Delete) {
-        return Err(Refusal::plain(ErrorCode::TopicAuthorizationFailed));
+        let shown = may(Operation::Describe).then_some(name);
+        return Err((shown, Refusal::plain(ErrorCode::TopicAuthorizationFailed)));
     }
-    Ok(KStr::from(topic.name.as_str()))
+    Ok(name)
 }
 
 fn find_deletable_by_name(
