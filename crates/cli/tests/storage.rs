@@ -136,6 +136,44 @@ fn formatted_directories_are_refused_or_left_alone() {
     assert!(other.err.contains(CLUSTER) && other.err.contains("other"), "{other:?}");
 }
 
+/// What Kafka's tool does not take for a voter is not taken for one here.
+#[test]
+fn initial_controllers_that_cannot_be_meant_are_refused() {
+    let node = Node::dynamic(2);
+    for bad in [
+        "localhost:8020:K90IZ-0DRNazJ49kCZ1EMQ",
+        "@localhost:8020:K90IZ-0DRNazJ49kCZ1EMQ",
+        "-1@localhost:8020:K90IZ-0DRNazJ49kCZ1EMQ",
+        "blah@localhost:8020:K90IZ-0DRNazJ49kCZ1EMQ",
+        "2@",
+        "2@[2001:4860:4860::8888:8020:__0IZ-0DRNazJ49kCZ1EMQ",
+        "2@localhost8020K90IZ-0DRNazJ49kCZ1EMQ",
+        "2@[2001:4860:4860::8888]8020:__0IZ-0DRNazJ49kCZ1EMQ",
+        "2@[2001:4860:4860::8888]:8020__0IZ-0DRNazJ49kCZ1EMQ",
+        "2@[2001:4860:4860::8888]:8020m:__0IZ-0DRNazJ49kCZ1EMQ",
+        "2@[2001:4860:4860::8888]:-8020:__0IZ-0DRNazJ49kCZ1EMQ",
+        "2@[2001:4860:4860::8888]:666666:__0IZ-0DRNazJ49kCZ1EMQ",
+        "2@[2001:4860:4860::8888]:8020:%_0IZ-0DRNazJ49kCZ1EMQ",
+        "2@[2001:4860:4860::8888]:8020:",
+        "2@h:1:K90IZ-0DRNazJ49kCZ1EMQ,2@h:2:__0IZ-0DRNazJ49kCZ1EMQ",
+    ] {
+        let answer = format(&node, &[&format!("--initial-controllers={bad}")]);
+        assert_eq!(answer.exit_code, 2, "{bad}: {answer:?}");
+        assert!(answer.err.contains("nitial controller"), "{bad}: {answer:?}");
+        assert!(!node.dir().exists(), "{bad} wrote something");
+    }
+    let list = "100@192.128.0.100:800:K90IZ-0DRNazJ49kCZ1EMQ,\
+                2@[2001:4860:4860::8888]:8020:__0IZ-0DRNazJ49kCZ1EMQ";
+    assert_eq!(format(&node, &["-I", list]).exit_code, 0);
+    assert_eq!(
+        voters(&node.dir()),
+        [
+            "100-K90IZ-0DRNazJ49kCZ1EMQ CONTROLLER://192.128.0.100:800",
+            "2-__0IZ-0DRNazJ49kCZ1EMQ CONTROLLER://2001:4860:4860::8888:8020"
+        ]
+    );
+}
+
 #[test]
 fn refusals_write_nothing_and_say_what_to_do() {
     let dynamic = Node::dynamic(1);

@@ -6,8 +6,9 @@ mod replica;
 use quorate_protocol::batch::encode_control_batch;
 use quorate_protocol::control::ControlRecord;
 use quorate_protocol::messages::{
-    AddRaftVoterRequest, AddRaftVoterResponse, RemoveRaftVoterRequest, RemoveRaftVoterResponse,
-    UpdateRaftVoterRequest, UpdateRaftVoterResponse, update_raft_voter_response as update,
+    AddRaftVoterRequest, AddRaftVoterResponse, FetchSnapshotResponse, RemoveRaftVoterRequest,
+    RemoveRaftVoterResponse, UpdateRaftVoterRequest, UpdateRaftVoterResponse,
+    fetch_snapshot_response as chunk, update_raft_voter_response as update,
 };
 use quorate_raft::{Voter, VoterSet};
 use replica::*;
@@ -204,6 +205,81 @@ fn a_voter_set_counts_when_it_is_fetched() {
     voter.answer_fetch(encode_control_batch(10, 5, 1_700_000_000_000, &records));
     assert_eq!(voter.replica.raft.voters().ids(), [1, 2, 3]);
     assert_eq!(voter.replica.raft.high_watermark(), Some(10), "long before it is committed");
+}
+
+/// The configuration, then a snapshot, then the log behind it; and back when that is cut off.
+#[test]
+fn voters_of_a_snapshot_count_until_the_log_says_more() {
+    let set = |ids: &[NodeId]| VoterSet::new(ids.iter().map(|id| voter(*id)));
+    let configured = ([1, 2, 3].as_slice(), 0);
+    for (held, then) in [(None, configured), (Some(set(&[1, 2, 4])), (&[1, 2, 4], 1))] {
+        let mut follower = replica(epoch(4));
+        let in_force = |follower: &Replica| {
+            (follower.raft.voters().ids(), i32::from(follower.raft.kraft_version()))
+        };
+        let (rpc, _) = follower.follow(2, 5);
+        assert_eq!(in_force(&follower), (configured.0.to_vec(), configured.1));
+        let id = fetch_response::SnapshotId { end_offset: 20, epoch: 5, ..Default::default() };
+        let from_leader = fetch_response::PartitionData {
+            current_leader: leader_is(2, 5),
+            high_watermark: 20,
+            ..Default::default()
+        };
+        let offer = fetch_response::PartitionData { snapshot_id: id, ..from_leader.clone() };
+        let actions = follower.answer_fetch(rpc, offer);
+        let asked = sent(&actions, |r| matches!(r, PeerRequest::FetchSnapshot(_)).then_some(()));
+        let chunk = chunk::PartitionSnapshot {
+            snapshot_id: chunk::SnapshotId { end_offset: 20, epoch: 5, ..Default::default() },
+            current_leader: chunk::LeaderIdAndEpoch {
+                leader_id: 2,
+                leader_epoch: 5,
+                ..Default::default()
+            },
+            size: 4,
+            unaligned_records: Bytes::from_static(b"abcd"),
+            ..Default::default()
+        };
+        let whole = FetchSnapshotResponse {
+            topics: vec![chunk::TopicSnapshot {
+                name: TOPIC.into(),
+                partitions: vec![chunk],
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        let result = Ok(PeerResponse::FetchSnapshot(whole));
+        let actions = follower.step(Event::Response { rpc: asked[0].0, result });
+        let id = at(20, 5);
+        assert!(actions.contains(&Action::InstallSnapshot { id }));
+        let kraft_version = u16::from(held.is_some());
+        let installed = Event::SnapshotInstalled { id, voters: held, kraft_version };
+        let actions = follower.step(installed);
+        assert_eq!(in_force(&follower), (then.0.to_vec(), then.1));
+
+        let records = [
+            ControlRecord::KRaftVersion(1),
+            ControlRecord::Voters([1, 2, 5].iter().map(|id| (&voter(*id)).into()).collect()),
+        ];
+        let records = Some(encode_control_batch(20, 5, 1_700_000_000_000, &records));
+        let (rpc, _) = sent_fetch(&actions).expect("it goes on behind the snapshot");
+        let more = fetch_response::PartitionData { records, ..from_leader.clone() };
+        follower.answer_fetch(rpc, more);
+        assert_eq!(in_force(&follower), (vec![1, 2, 5], 1));
+        follower.synced();
+        let (rpc, _) = follower.follow(3, 6);
+        let cut = fetch_response::PartitionData {
+            current_leader: leader_is(3, 6),
+            diverging_epoch: fetch_response::EpochEndOffset {
+                epoch: 5,
+                end_offset: 20,
+                ..Default::default()
+            },
+            ..from_leader
+        };
+        let actions = follower.answer_fetch(rpc, cut);
+        assert!(actions.contains(&Action::TruncateLog { to: id }));
+        assert_eq!(in_force(&follower), (then.0.to_vec(), then.1));
+    }
 }
 
 /// This replica's id with another disk.

@@ -58,6 +58,25 @@ fn every_problem_is_reported_with_its_place_and_what_is_allowed() {
 }
 
 #[test]
+fn settings_of_the_quorum_are_refused_below_their_range() {
+    for setting in [
+        "election.timeout.ms",
+        "fetch.timeout.ms",
+        "election.backoff.max.ms",
+        "append.linger.ms",
+        "request.timeout.ms",
+        "retry.backoff.ms",
+        "auto.join.enable",
+        "fetch.snapshot.max.bytes",
+        "fetch.max.bytes",
+    ] {
+        let line = format!("controller.quorum.{setting}=-1");
+        let message = load_with(&line).expect_err(&line);
+        assert!(message.contains(&line), "{line} answered: {message}");
+    }
+}
+
+#[test]
 fn each_refusal_names_its_setting() {
     for (lines, setting, hint) in [
         ("process.roles=broker", "process.roles", "run brokers with Apache Kafka"),
