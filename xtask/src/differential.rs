@@ -3,9 +3,10 @@ use crate::steps::{cargo, run, target_directory};
 use crate::{maven, real_kafka};
 use std::process::Command;
 
-/// The corpus: seeds from 1 on, and operations of each, against each of these releases. Not in CI as
-/// long as known differences are neither mended nor accepted (issue 6).
-const CORPUS: [(&str, &str, &str); 2] = [("4.3.0", "20", "40"), ("4.4.0", "20", "40")];
+/// The corpus: seeds from 1 on, and operations of each, against each of these releases. Against older
+/// ones there are known differences, neither mended nor accepted; not in CI before it was green often
+/// enough (issue 6).
+const CORPUS: [(&str, &str, &str); 1] = [("4.4.0", "20", "40")];
 
 /// Runs the program with its own arguments; `--kafka` is 4.3.0 unless given. `corpus` alone: the corpus.
 pub fn differential(args: &[&str]) -> Result<(), String> {

@@ -99,7 +99,12 @@ impl Rules {
                 it.entries.sort_by_cached_key(|it| format!("{:?}", it.entity));
             }
             AnyResponse::ElectLeaders(it) => by_text(&mut it.replica_election_results),
-            AnyResponse::ListPartitionReassignments(it) => by_text(&mut it.topics),
+            AnyResponse::ListPartitionReassignments(it) => {
+                for topic in &mut it.topics {
+                    by_text(&mut topic.partitions);
+                }
+                by_text(&mut it.topics);
+            }
             AnyResponse::AlterUserScramCredentials(it) => by_text(&mut it.results),
             AnyResponse::DescribeConfigs(it) => {
                 for result in &mut it.results {

@@ -141,6 +141,16 @@ impl<'a> Gen<'a> {
         }
     }
 
+    /// A directory that no broker has, seldom a reserved id.
+    pub fn no_directory(&mut self) -> Uuid {
+        match self.prng.below(8) {
+            0 => Uuid::ZERO,
+            1 => Uuid::DIR_UNASSIGNED,
+            2 => Uuid::DIR_LOST,
+            n => Uuid::from_u128(0xabcd_ef00 + u128::from(n)),
+        }
+    }
+
     /// A user's name.
     pub fn user(&mut self) -> &'static str {
         if self.one_in(40) { "" } else { self.pick(&["alice", "bob", "carol"]) }

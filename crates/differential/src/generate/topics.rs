@@ -20,6 +20,7 @@ use quorate_protocol::messages::{
     ListPartitionReassignmentsRequest, alter_partition_request,
 };
 use quorate_protocol::{AnyRequest, ApiKey, KStr};
+use std::collections::BTreeSet;
 
 /// An ISR is told with its brokers' epochs from version 3 on, and without before.
 pub(super) fn fit_isr(request: &mut AlterPartitionRequest, version: i16) {
@@ -264,7 +265,7 @@ impl Gen<'_> {
     }
 
     pub(super) fn alter_partition_reassignments(&mut self) -> AnyRequest {
-        let topics = self.several(1, 2, |it| ReassignableTopic {
+        let mut topics = self.several(1, 2, |it| ReassignableTopic {
             name: it.known_topic_name(),
             partitions: it.several(1, 2, |it| ReassignablePartition {
                 partition_index: it.partition_index(),
@@ -273,6 +274,12 @@ impl Gen<'_> {
             }),
             ..Default::default()
         });
+        // Named twice, Kafka judges both by what was before the request (docs/differences.md).
+        let mut named = BTreeSet::new();
+        for topic in &mut topics {
+            let name = topic.name.clone();
+            topic.partitions.retain(|it| named.insert((name.clone(), it.partition_index)));
+        }
         AnyRequest::AlterPartitionReassignments(AlterPartitionReassignmentsRequest {
             topics,
             timeout_ms: self.patience_ms(),
