@@ -183,12 +183,12 @@ impl Takeover {
     pub fn in_place(&mut self, to: Controller) -> Outcome<()> {
         let ids = self.voters()?;
         self.plan(to, &ids)?.says("in place")?;
-        let mut left = ids;
+        let mut left = ids.clone();
         while !left.is_empty() {
             let id = self.take_next(&mut left)?;
             self.run(runbook::MAY_STOP, id)?;
             self.stop(id)?;
-            self.no_other_may_stop(id)?;
+            self.no_other_may_stop(id, &ids)?;
             self.quorum.controller(id).program = to.program();
             self.start_node(id)?;
             self.await_node(id, to)?;
@@ -302,10 +302,9 @@ impl Takeover {
     }
 
     /// While one of three is down, none of the others can be spared, whatever the leader knows yet.
-    fn no_other_may_stop(&self, stopped: i32) -> Outcome<()> {
-        let others = self.quorum.controllers.keys().filter(|id| **id != stopped);
-        for other in others.copied().collect::<Vec<_>>() {
-            let words = self.words(runbook::MAY_STOP, other);
+    fn no_other_may_stop(&self, stopped: i32, voters: &[i32]) -> Outcome<()> {
+        for other in voters.iter().filter(|id| **id != stopped) {
+            let words = self.words(runbook::MAY_STOP, *other);
             let words: Vec<&str> =
                 words.iter().map(String::as_str).filter(|it| *it != "--wait").collect();
             let ran = self.quorum.quorate(&words)?;
