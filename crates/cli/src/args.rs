@@ -115,6 +115,24 @@ fn find_long<'a>(known: &'a [Opt], name: &str) -> Result<&'a Opt, String> {
     }
 }
 
+/// A command's arguments; `None` if help was asked for, which is printed here.
+pub fn parse_or_help(
+    args: &[String],
+    known: &[Opt],
+    usage: &str,
+) -> Result<Option<Parsed>, Failure> {
+    let parsed = Parsed::parse(args, known).map_err(|why| wrong(usage, &why))?;
+    if parsed.help {
+        print!("{usage}");
+        return Ok(None);
+    }
+    Ok(Some(parsed))
+}
+
+fn wrong(usage: &str, why: &str) -> Failure {
+    Failure::usage(format!("{usage}\n{why}"))
+}
+
 /// Runs a command that takes options only: its help and what is wrong with its arguments are told here.
 pub fn with_usage(
     args: &[String],
@@ -122,14 +140,9 @@ pub fn with_usage(
     usage: &str,
     run: impl FnOnce(&Parsed) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let wrong = |why: String| Failure::usage(format!("{usage}\n{why}"));
-    let parsed = Parsed::parse(args, known).map_err(wrong)?;
-    if parsed.help {
-        print!("{usage}");
-        return Ok(());
-    }
+    let Some(parsed) = parse_or_help(args, known, usage)? else { return Ok(()) };
     if let Some(extra) = parsed.positional.first() {
-        return Err(wrong(format!("unexpected argument {extra}")));
+        return Err(wrong(usage, &format!("unexpected argument {extra}")));
     }
     run(&parsed)
 }

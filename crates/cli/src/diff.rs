@@ -1,6 +1,6 @@
 //! `quorate diff A B`: compares two metadata states as of one offset.
 
-use crate::args::{Opt, Parsed, flag, option};
+use crate::args::{Opt, flag, option, parse_or_help};
 use crate::failure::Failure;
 use quorate_survey::{CompareError, Difference, ImageAt, Source, differences, load_pair};
 use serde_json::json;
@@ -28,11 +28,7 @@ const OPTIONS: &[Opt] = &[option("at", None), option("timeout-ms", None), flag("
 /// Runs `quorate diff ARGS`.
 pub fn run(args: &[String]) -> Result<(), Failure> {
     let wrong = |why: &str| Failure::usage(format!("{USAGE}\n{why}"));
-    let parsed = Parsed::parse(args, OPTIONS).map_err(|why| wrong(&why))?;
-    if parsed.help {
-        print!("{USAGE}");
-        return Ok(());
-    }
+    let Some(parsed) = parse_or_help(args, OPTIONS, USAGE)? else { return Ok(()) };
     let [a, b] = parsed.positional.as_slice() else {
         return Err(wrong("two things to compare are expected"));
     };

@@ -1,7 +1,7 @@
 //! `quorate fsck DIR...`: checks a node's directories, of any Kafka from 3.3 on, and says what each
 //! problem means.
 
-use crate::args::{Opt, Parsed, flag, option};
+use crate::args::{Opt, flag, option, parse_or_help};
 use crate::failure::Failure;
 use quorate_survey::{SurveyOptions, survey};
 use std::path::PathBuf;
@@ -26,11 +26,7 @@ const OPTIONS: &[Opt] =
 /// Runs `quorate fsck ARGS`.
 pub fn run(args: &[String]) -> Result<(), Failure> {
     let wrong = |why: String| Failure::usage(format!("{USAGE}\n{why}"));
-    let parsed = Parsed::parse(args, OPTIONS).map_err(wrong)?;
-    if parsed.help {
-        print!("{USAGE}");
-        return Ok(());
-    }
+    let Some(parsed) = parse_or_help(args, OPTIONS, USAGE)? else { return Ok(()) };
     if parsed.positional.is_empty() {
         return Err(wrong("no directory was given".to_owned()));
     }

@@ -2,7 +2,7 @@
 
 mod preview;
 
-use crate::args::{Opt, Parsed, flag, option};
+use crate::args::{Opt, Parsed, flag, option, parse_or_help};
 use crate::failure::Failure;
 use quorate_base::UtcDate;
 use quorate_server::config::address::{parse_host_port, parse_listener, parse_voter};
@@ -57,11 +57,7 @@ const OPTIONS: &[Opt] = &[
 
 /// Runs `quorate recover ARGS`.
 pub fn run(args: &[String]) -> Result<(), Failure> {
-    let parsed = Parsed::parse(args, OPTIONS).map_err(|why| wrong(&why))?;
-    if parsed.help {
-        print!("{USAGE}");
-        return Ok(());
-    }
+    let Some(parsed) = parse_or_help(args, OPTIONS, USAGE)? else { return Ok(()) };
     let request = request(&parsed)?;
     let plan = plan(&request)?;
     let probed = ask(&parsed, &plan, &request)?;

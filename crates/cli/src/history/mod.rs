@@ -5,7 +5,7 @@ mod changes;
 mod entry;
 mod moment;
 
-use crate::args::{Opt, Parsed, flag, option};
+use crate::args::{Opt, Parsed, flag, option, parse_or_help};
 use crate::failure::Failure;
 use crate::shadow::given::wall_ms;
 use audit::Audits;
@@ -91,11 +91,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// Runs `quorate history ARGS`.
 pub fn run(args: &[String]) -> Result<(), Failure> {
     let wrong = |why: &str| Failure::usage(format!("{USAGE}\n{why}"));
-    let parsed = Parsed::parse(args, OPTIONS).map_err(|why| wrong(&why))?;
-    if parsed.help {
-        print!("{USAGE}");
-        return Ok(());
-    }
+    let Some(parsed) = parse_or_help(args, OPTIONS, USAGE)? else { return Ok(()) };
     let request = Request::of(&parsed).map_err(|why| wrong(&why))?;
     match request.run() {
         // Whoever reads the output has seen enough.

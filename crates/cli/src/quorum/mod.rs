@@ -5,7 +5,7 @@ pub(crate) mod leader;
 mod show;
 mod transfer;
 
-use crate::args::{Opt, Parsed, flag, option};
+use crate::args::{Opt, Parsed, flag, option, parse_or_help};
 use crate::failure::Failure;
 use quorate_base::NodeId;
 use quorate_client::ClientError;
@@ -52,11 +52,7 @@ const OPTIONS: &[Opt] = &[
 
 /// Runs `quorate quorum ARGS`.
 pub fn run(args: &[String]) -> Result<(), Failure> {
-    let parsed = Parsed::parse(args, OPTIONS).map_err(wrong)?;
-    if parsed.help {
-        print!("{USAGE}");
-        return Ok(());
-    }
+    let Some(parsed) = parse_or_help(args, OPTIONS, USAGE)? else { return Ok(()) };
     let Some((command, rest)) = parsed.positional.split_first() else {
         return Err(wrong("no command was given"));
     };

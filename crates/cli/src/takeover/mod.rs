@@ -11,7 +11,7 @@ mod status;
 mod steps;
 mod survey;
 
-use crate::args::{Opt, Parsed, flag, option};
+use crate::args::{Opt, flag, option, parse_or_help};
 use crate::failure::Failure;
 
 const USAGE: &str = "\
@@ -55,11 +55,7 @@ const REFUSED: i32 = 3;
 
 /// Runs `quorate takeover ARGS`.
 pub fn run(args: &[String]) -> Result<(), Failure> {
-    let parsed = Parsed::parse(args, OPTIONS).map_err(wrong)?;
-    if parsed.help {
-        print!("{USAGE}");
-        return Ok(());
-    }
+    let Some(parsed) = parse_or_help(args, OPTIONS, USAGE)? else { return Ok(()) };
     let words: Vec<&str> = parsed.positional.iter().map(String::as_str).collect();
     match words.as_slice() {
         [] => Err(wrong("no command was given")),
