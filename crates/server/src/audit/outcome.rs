@@ -167,14 +167,17 @@ fn topic(name: &str) -> String {
     names::resource(&Resource::Topic(name))
 }
 
+/// An item for each entry of a list, by a name made of the entry: their types have no common trait.
+macro_rules! of_each {
+    ($list:expr, $it:ident => $name:expr) => {
+        $list.iter().map(|$it| item($name, $it.error_code, $it.error_message.as_ref())).collect()
+    };
+}
+
 fn items(response: &AnyResponse) -> Vec<Item> {
     use AnyResponse as R;
     match response {
-        R::CreateTopics(it) => it
-            .topics
-            .iter()
-            .map(|it| item(topic(&it.name), it.error_code, it.error_message.as_ref()))
-            .collect(),
+        R::CreateTopics(it) => of_each!(it.topics, it => topic(&it.name)),
         R::DeleteTopics(it) => it
             .responses
             .iter()
@@ -184,35 +187,16 @@ fn items(response: &AnyResponse) -> Vec<Item> {
                 item(topic(&name), it.error_code, it.error_message.as_ref())
             })
             .collect(),
-        R::CreatePartitions(it) => it
-            .results
-            .iter()
-            .map(|it| item(topic(&it.name), it.error_code, it.error_message.as_ref()))
-            .collect(),
-        R::AlterConfigs(it) => it
-            .responses
-            .iter()
-            .map(|it| {
-                let name = config_resource(it.resource_type, &it.resource_name);
-                item(name, it.error_code, it.error_message.as_ref())
-            })
-            .collect(),
-        R::IncrementalAlterConfigs(it) => it
-            .responses
-            .iter()
-            .map(|it| {
-                let name = config_resource(it.resource_type, &it.resource_name);
-                item(name, it.error_code, it.error_message.as_ref())
-            })
-            .collect(),
-        R::DescribeConfigs(it) => it
-            .results
-            .iter()
-            .map(|it| {
-                let name = config_resource(it.resource_type, &it.resource_name);
-                item(name, it.error_code, it.error_message.as_ref())
-            })
-            .collect(),
+        R::CreatePartitions(it) => of_each!(it.results, it => topic(&it.name)),
+        R::AlterConfigs(it) => {
+            of_each!(it.responses, it => config_resource(it.resource_type, &it.resource_name))
+        }
+        R::IncrementalAlterConfigs(it) => {
+            of_each!(it.responses, it => config_resource(it.resource_type, &it.resource_name))
+        }
+        R::DescribeConfigs(it) => {
+            of_each!(it.results, it => config_resource(it.resource_type, &it.resource_name))
+        }
         // In the order of what was asked for.
         R::CreateAcls(it) => (0..)
             .zip(&it.results)
@@ -256,11 +240,7 @@ fn items(response: &AnyResponse) -> Vec<Item> {
                 item(quota_entity(parts), it.error_code, it.error_message.as_ref())
             })
             .collect(),
-        R::AlterUserScramCredentials(it) => it
-            .results
-            .iter()
-            .map(|it| item(format!("USER:{}", it.user), it.error_code, it.error_message.as_ref()))
-            .collect(),
+        R::AlterUserScramCredentials(it) => of_each!(it.results, it => format!("USER:{}", it.user)),
         R::UpdateFeatures(it) => {
             let mut all = whole(it.error_code, it.error_message.as_ref());
             all.extend(
