@@ -3,10 +3,9 @@
 
 mod support;
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
-use support::{Node, Server, quorate};
+use support::{Node, Server, http_get, quorate};
 
 /// Long enough for a loaded machine; reached only by a failing test.
 const DEADLINE: Duration = Duration::from_secs(90);
@@ -24,14 +23,7 @@ fn free_ports(count: usize) -> Vec<u16> {
 }
 
 fn get(port: u16, path: &str) -> Option<(u16, String)> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
-    stream.set_read_timeout(Some(DEADLINE)).ok()?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).ok()?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text).ok()?;
-    let (head, body) = text.split_once("\r\n\r\n")?;
-    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+    http_get(port, path, DEADLINE)
 }
 
 fn wait_for<T>(what: &str, ask: impl Fn() -> Option<T>) -> T {

@@ -43,8 +43,6 @@ fn a_leader_names_its_own_listeners() {
 #[test]
 fn begin_quorum_epoch_tells_it() {
     for (told, known) in [(true, MOVED), (false, LISTED)] {
-        let partition =
-            begin::PartitionData { leader_id: 3, leader_epoch: 5, ..Default::default() };
         let endpoint = begin::LeaderEndpoint {
             name: "CONTROLLER".into(),
             host: MOVED.0.into(),
@@ -52,15 +50,8 @@ fn begin_quorum_epoch_tells_it() {
             ..Default::default()
         };
         let request = BeginQuorumEpochRequest {
-            cluster_id: Some(CLUSTER.into()),
-            voter_id: 1,
-            topics: vec![begin::TopicData {
-                topic_name: TOPIC.into(),
-                partitions: vec![partition],
-                ..Default::default()
-            }],
             leader_endpoints: if told { vec![endpoint] } else { vec![] },
-            ..Default::default()
+            ..begin_request(3, 5)
         };
         let mut follower = replica(epoch(4));
         follower.ask(1, PeerRequest::BeginQuorumEpoch(request));
@@ -210,48 +201,34 @@ fn answers_to_begin_and_end_name_the_leader_only() {
             actions = leader.step(Event::Shutdown);
         }
         let rpc = if resigns { told_end(&actions)[0].0 } else { told_begin(&actions)[0].0 };
-        let result = if resigns {
-            let node = end_quorum_epoch_response::NodeEndpoint {
-                node_id: 3,
-                host: MOVED.0.into(),
-                port: MOVED.1,
-                ..Default::default()
-            };
-            PeerResponse::EndQuorumEpoch(EndQuorumEpochResponse {
-                topics: vec![end_quorum_epoch_response::TopicData {
-                    topic_name: TOPIC.into(),
-                    partitions: vec![end_quorum_epoch_response::PartitionData {
-                        error_code: ErrorCode::FencedLeaderEpoch.code(),
-                        leader_id: 3,
-                        leader_epoch: 6,
+        macro_rules! refused {
+            ($api:ident, $response:ident, $parts:ident) => {
+                PeerResponse::$api($response {
+                    topics: vec![$parts::TopicData {
+                        topic_name: TOPIC.into(),
+                        partitions: vec![$parts::PartitionData {
+                            error_code: ErrorCode::FencedLeaderEpoch.code(),
+                            leader_id: 3,
+                            leader_epoch: 6,
+                            ..Default::default()
+                        }],
+                        ..Default::default()
+                    }],
+                    node_endpoints: vec![$parts::NodeEndpoint {
+                        node_id: 3,
+                        host: MOVED.0.into(),
+                        port: MOVED.1,
                         ..Default::default()
                     }],
                     ..Default::default()
-                }],
-                node_endpoints: vec![node],
-                ..Default::default()
-            })
-        } else {
-            let node = begin_quorum_epoch_response::NodeEndpoint {
-                node_id: 3,
-                host: MOVED.0.into(),
-                port: MOVED.1,
-                ..Default::default()
+                })
             };
-            PeerResponse::BeginQuorumEpoch(BeginQuorumEpochResponse {
-                topics: vec![begin_quorum_epoch_response::TopicData {
-                    topic_name: TOPIC.into(),
-                    partitions: vec![begin_quorum_epoch_response::PartitionData {
-                        error_code: ErrorCode::FencedLeaderEpoch.code(),
-                        leader_id: 3,
-                        leader_epoch: 6,
-                        ..Default::default()
-                    }],
-                    ..Default::default()
-                }],
-                node_endpoints: vec![node],
-                ..Default::default()
-            })
+        }
+        let result = match resigns {
+            true => refused!(EndQuorumEpoch, EndQuorumEpochResponse, end_quorum_epoch_response),
+            false => {
+                refused!(BeginQuorumEpoch, BeginQuorumEpochResponse, begin_quorum_epoch_response)
+            }
         };
         leader.step(Event::Response { rpc, result: Ok(result) });
         assert_eq!(leader.raft.epoch(), 6);

@@ -320,21 +320,8 @@ fn a_leader_may_tell_of_more_listeners_at_any_time() {
         port: 9093,
         ..Default::default()
     };
-    let request = BeginQuorumEpochRequest {
-        cluster_id: Some(CLUSTER.into()),
-        voter_id: 1,
-        topics: vec![begin::TopicData {
-            topic_name: TOPIC.into(),
-            partitions: vec![begin::PartitionData {
-                leader_id: 2,
-                leader_epoch: 5,
-                ..Default::default()
-            }],
-            ..Default::default()
-        }],
-        leader_endpoints: vec![first, told],
-        ..Default::default()
-    };
+    let request =
+        BeginQuorumEpochRequest { leader_endpoints: vec![first, told], ..begin_request(2, 5) };
     let actions = follower.ask(1, PeerRequest::BeginQuorumEpoch(request));
     let AnyResponse::BeginQuorumEpoch(answer) = answered(&actions) else { panic!("{actions:?}") };
     let p = &answer.topics[0].partitions[0];
@@ -352,20 +339,7 @@ fn a_cluster_id_may_be_left_out_but_not_be_another() {
             cluster_id: named(cluster),
             ..Ask { log: at(10, 4), ..pre_vote(2, 5) }.request()
         };
-        let begin = BeginQuorumEpochRequest {
-            cluster_id: named(cluster),
-            voter_id: 1,
-            topics: vec![begin::TopicData {
-                topic_name: TOPIC.into(),
-                partitions: vec![begin::PartitionData {
-                    leader_id: 2,
-                    leader_epoch: 5,
-                    ..Default::default()
-                }],
-                ..Default::default()
-            }],
-            ..Default::default()
-        };
+        let begin = BeginQuorumEpochRequest { cluster_id: named(cluster), ..begin_request(2, 5) };
         let end = EndQuorumEpochRequest {
             cluster_id: named(cluster),
             topics: vec![end::TopicData {

@@ -3,8 +3,7 @@
 mod replica;
 
 use quorate_protocol::messages::{
-    BeginQuorumEpochResponse, EndQuorumEpochResponse, FetchSnapshotRequest,
-    begin_quorum_epoch_response as begin_answer, end_quorum_epoch_response as end_answer,
+    EndQuorumEpochResponse, FetchSnapshotRequest, end_quorum_epoch_response as end_answer,
     fetch_snapshot_request as snapshot,
 };
 use replica::*;
@@ -26,21 +25,6 @@ fn leading(voters: &[NodeId]) -> Replica {
     }
     assert_eq!(replica.raft.log_end(), at(11, 5));
     replica
-}
-
-fn begin_acknowledged() -> PeerResponse {
-    PeerResponse::BeginQuorumEpoch(BeginQuorumEpochResponse {
-        topics: vec![begin_answer::TopicData {
-            topic_name: TOPIC.into(),
-            partitions: vec![begin_answer::PartitionData {
-                leader_id: 1,
-                leader_epoch: 5,
-                ..Default::default()
-            }],
-            ..Default::default()
-        }],
-        ..Default::default()
-    })
 }
 
 fn end_acknowledged(epoch: i32) -> PeerResponse {
@@ -86,19 +70,19 @@ fn who_does_not_fetch_is_told_on_a_beat() {
     let told = told_begin(&actions);
     assert_eq!(names(&told), [2, 3]);
     for (rpc, _) in told {
-        leader.step(Event::Response { rpc, result: Ok(begin_acknowledged()) });
+        leader.step(Event::Response { rpc, result: Ok(begin_acknowledged(1, 5)) });
     }
     assert_eq!(told_begin(&pass(&mut leader, 999)), []);
     let told = told_begin(&pass(&mut leader, 1));
     assert_eq!(names(&told), [2, 3]);
     for (rpc, _) in told {
-        leader.step(Event::Response { rpc, result: Ok(begin_acknowledged()) });
+        leader.step(Event::Response { rpc, result: Ok(begin_acknowledged(1, 5)) });
     }
     pass(&mut leader, 333);
     leader.fetched(2, 10);
     let told = told_begin(&pass(&mut leader, 667));
     assert_eq!(names(&told), [3], "2 has fetched");
-    leader.step(Event::Response { rpc: told[0].0, result: Ok(begin_acknowledged()) });
+    leader.step(Event::Response { rpc: told[0].0, result: Ok(begin_acknowledged(1, 5)) });
     leader.fetched(2, 10);
     assert_eq!(names(&told_begin(&pass(&mut leader, 1000))), [2, 3]);
 }

@@ -457,20 +457,7 @@ fn requests_that_reach_the_wrong_replica_are_refused() {
     };
     assert_eq!(told.error_code, ErrorCode::InconsistentClusterId.code());
     // Meant for another voter: the news is taken, and the mistake is told.
-    let misled = BeginQuorumEpochRequest {
-        cluster_id: Some(CLUSTER.into()),
-        voter_id: 3,
-        topics: vec![begin::TopicData {
-            topic_name: TOPIC.into(),
-            partitions: vec![begin::PartitionData {
-                leader_id: 2,
-                leader_epoch: 5,
-                ..Default::default()
-            }],
-            ..Default::default()
-        }],
-        ..Default::default()
-    };
+    let misled = BeginQuorumEpochRequest { voter_id: 3, ..begin_request(2, 5) };
     let AnyResponse::BeginQuorumEpoch(told) =
         answer(&follower.ask(1, PeerRequest::BeginQuorumEpoch(misled)))
     else {

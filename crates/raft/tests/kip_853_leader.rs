@@ -6,9 +6,9 @@ mod replica;
 use quorate_protocol::batch::batches;
 use quorate_protocol::control::{ControlRecord, control_records};
 use quorate_protocol::messages::{
-    AddRaftVoterRequest, ApiVersionsResponse, BeginQuorumEpochResponse, RemoveRaftVoterRequest,
-    UpdateRaftVoterRequest, add_raft_voter_request as add, api_versions_response as versions,
-    begin_quorum_epoch_response as begin_answer, update_raft_voter_request as update,
+    AddRaftVoterRequest, ApiVersionsResponse, RemoveRaftVoterRequest, UpdateRaftVoterRequest,
+    add_raft_voter_request as add, api_versions_response as versions,
+    update_raft_voter_request as update,
 };
 use quorate_raft::VoterSet;
 use replica::*;
@@ -542,19 +542,7 @@ fn who_has_just_ceased_to_be_a_voter_may_still_answer_and_fetch() {
     );
     // The acknowledgement of its former voter, who is one no more.
     let (rpc, _) = told.iter().find(|(_, id)| *id == 3).copied().expect("3 was told");
-    let answer = BeginQuorumEpochResponse {
-        topics: vec![begin_answer::TopicData {
-            topic_name: TOPIC.into(),
-            partitions: vec![begin_answer::PartitionData {
-                leader_id: 1,
-                leader_epoch: 5,
-                ..Default::default()
-            }],
-            ..Default::default()
-        }],
-        ..Default::default()
-    };
-    let result = Ok(PeerResponse::BeginQuorumEpoch(answer));
+    let result = Ok(begin_acknowledged(1, 5));
     assert_eq!(leader.step(Event::Response { rpc, result }), vec![]);
     assert_eq!(leader.raft.role(), Role::Leader);
     leader.append(1);

@@ -2,22 +2,16 @@
 
 mod support;
 
-use quorate_node::{Event, PeerAddress, RpcFailure};
-use quorate_protocol::AnyRequest;
-use quorate_protocol::messages::VoteRequest;
+use quorate_node::RpcFailure;
 use quorate_security::sasl::{Credentials, Hash, ScramSecret, TokenSecret};
 use quorate_server::config::ServerConfig;
 use quorate_server::config::properties::Properties;
-use quorate_server::driver::clock::Clock;
-use quorate_server::driver::queue::Input;
-use quorate_server::net::peer::Peers;
 use quorate_server::net::security::Security;
-use quorate_server::telemetry::Telemetry;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use support::{DEADLINE, TestEdge, limits, silent_core};
+use support::{DEADLINE, TestEdge, limits};
 use tempfile::TempDir;
 
 struct NoUsers;
@@ -90,32 +84,8 @@ fn replace(path: &Path, text: &str) {
     std::fs::rename(new, path).expect("a file");
 }
 
-/// Asks for a vote, as another controller would.
 fn vote(edge: &TestEdge, client: &Security) -> Result<(), RpcFailure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    let (queue, inbox) = silent_core();
-    let peers = Peers::new(
-        runtime.handle().clone(),
-        queue,
-        "quorate-2".to_owned(),
-        Duration::from_secs(5),
-        100 << 20,
-        Telemetry::new(Clock::start()),
-        client.outgoing.clone(),
-    );
-    let to = PeerAddress { node: Some(1), host: "localhost".to_owned(), port: edge.address.port() };
-    peers.send(1, to, AnyRequest::Vote(VoteRequest::default()), DEADLINE);
-    match inbox.wait(Some(Instant::now() + DEADLINE)).map(|queued| queued.input) {
-        Some(Input::Event(event)) => match *event {
-            Event::PeerAnswered { result, .. } => result.map(drop),
-            other => panic!("unexpected {other:?}"),
-        },
-        _ => panic!("no answer"),
-    }
+    support::vote(edge, "localhost", client).map(drop)
 }
 
 /// Seconds since 1970 of a year's first day.

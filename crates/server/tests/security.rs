@@ -3,7 +3,7 @@
 
 mod support;
 
-use quorate_node::{Event, PeerAddress, RpcFailure};
+use quorate_node::RpcFailure;
 use quorate_protocol::messages::{
     ApiVersionsRequest, SaslAuthenticateRequest, SaslHandshakeRequest, VoteRequest,
 };
@@ -12,15 +12,11 @@ use quorate_security::Secret;
 use quorate_security::sasl::{Credentials, Hash, ScramSecret, TokenSecret};
 use quorate_server::config::ServerConfig;
 use quorate_server::config::properties::Properties;
-use quorate_server::driver::clock::Clock;
-use quorate_server::driver::queue::Input;
-use quorate_server::net::peer::Peers;
 use quorate_server::net::security::Security;
-use quorate_server::telemetry::Telemetry;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use support::{Client, DEADLINE, TestEdge, limits, silent_core};
+use support::{Client, TestEdge, limits, vote};
 
 struct Users;
 
@@ -55,34 +51,6 @@ fn security(protocol: &str, lines: &str) -> Result<Security, String> {
     Security::load(&config.security, &users).map_err(|error| error.to_string())
 }
 
-/// Asks for a vote, as another controller would, and says how that ended.
-fn vote(edge: &TestEdge, host: &str, client: Security) -> Result<AnyResponse, RpcFailure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    let (queue, inbox) = silent_core();
-    let peers = Peers::new(
-        runtime.handle().clone(),
-        queue,
-        "quorate-2".to_owned(),
-        Duration::from_secs(5),
-        100 << 20,
-        Telemetry::new(Clock::start()),
-        client.outgoing.clone(),
-    );
-    let to = PeerAddress { node: Some(1), host: host.to_owned(), port: edge.address.port() };
-    peers.send(1, to, AnyRequest::Vote(VoteRequest::default()), DEADLINE);
-    match inbox.wait(Some(Instant::now() + DEADLINE)).map(|queued| queued.input) {
-        Some(Input::Event(event)) => match *event {
-            Event::PeerAnswered { result, .. } => result,
-            other => panic!("unexpected {other:?}"),
-        },
-        _ => panic!("no answer"),
-    }
-}
-
 fn ssl(keys: &str, trust: &str) -> String {
     format!(
         "ssl.keystore.type=PKCS12\nssl.keystore.location={}\nssl.keystore.password=store-pw\n\
@@ -115,10 +83,10 @@ fn a_certificate_names_its_principal() {
     let rules = "ssl.principal.mapping.rules=RULE:^CN=([a-z]*).*$/$1/U\n";
     let lines = format!("{}{rules}", ssl("keys.p12", "trust.p12"));
     let edge = TestEdge::start_guarded(limits(), security("SSL", &lines).unwrap());
-    vote(&edge, "localhost", security("SSL", &lines).unwrap()).unwrap();
+    vote(&edge, "localhost", &security("SSL", &lines).unwrap()).unwrap();
     assert_eq!(edge.principals(), ["User:LOCALHOST"]);
     // By another name than the certificate has.
-    let failure = vote(&edge, "127.0.0.1", security("SSL", &lines).unwrap()).unwrap_err();
+    let failure = vote(&edge, "127.0.0.1", &security("SSL", &lines).unwrap()).unwrap_err();
     assert_eq!(failure, RpcFailure::Authentication);
 }
 
@@ -127,11 +95,11 @@ fn a_stranger_s_certificate_and_none_are_refused() {
     let lines = ssl("keys.p12", "trust.p12");
     let edge = TestEdge::start_guarded(limits(), security("SSL", &lines).unwrap());
     let stranger = format!("{}{}", ssl("openssl.p12", "trust.p12"), "");
-    assert!(vote(&edge, "localhost", security("SSL", &stranger).unwrap()).is_err());
-    assert!(vote(&edge, "localhost", Security::none()).is_err());
+    assert!(vote(&edge, "localhost", &security("SSL", &stranger).unwrap()).is_err());
+    assert!(vote(&edge, "localhost", &Security::none()).is_err());
     let unmapped = format!("{lines}ssl.principal.mapping.rules=RULE:^CN=nobody$/x/\n");
     let edge = TestEdge::start_guarded(limits(), security("SSL", &unmapped).unwrap());
-    assert!(vote(&edge, "localhost", security("SSL", &lines).unwrap()).is_err());
+    assert!(vote(&edge, "localhost", &security("SSL", &lines).unwrap()).is_err());
     assert_eq!(edge.principals(), [""; 0]);
 }
 
@@ -143,7 +111,7 @@ fn each_mechanism_lets_in_who_knows_the_password() {
         {
             let lines = format!("{lines}{more}");
             let edge = TestEdge::start_guarded(limits(), security(protocol, &lines).unwrap());
-            vote(&edge, "localhost", security(protocol, &lines).unwrap()).unwrap();
+            vote(&edge, "localhost", &security(protocol, &lines).unwrap()).unwrap();
             assert_eq!(edge.principals(), ["User:node"], "{protocol} {lines}");
         }
     }
@@ -158,9 +126,9 @@ fn nobody_else_gets_in() {
     ] {
         let edge = TestEdge::start_guarded(limits(), security("SASL_PLAINTEXT", &right).unwrap());
         let client = security("SASL_PLAINTEXT", &wrong).unwrap();
-        assert_eq!(vote(&edge, "localhost", client).unwrap_err(), RpcFailure::Authentication);
+        assert_eq!(vote(&edge, "localhost", &client).unwrap_err(), RpcFailure::Authentication);
         // A client that does not authenticate at all.
-        assert!(vote(&edge, "localhost", Security::none()).is_err());
+        assert!(vote(&edge, "localhost", &Security::none()).is_err());
         assert_eq!(edge.principals(), [""; 0]);
     }
 }

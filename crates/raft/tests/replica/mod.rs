@@ -6,9 +6,10 @@ pub use bytes::Bytes;
 pub use quorate_base::{NodeId, Now, OffsetAndEpoch, ReplicaKey, Time, Uuid};
 pub use quorate_protocol::batch::encode_data_batch;
 pub use quorate_protocol::messages::{
-    BeginQuorumEpochRequest, EndQuorumEpochRequest, FetchRequest, FetchResponse, VoteRequest,
-    VoteResponse, begin_quorum_epoch_request as begin, end_quorum_epoch_request as end,
-    fetch_request, fetch_response, vote_request, vote_response,
+    BeginQuorumEpochRequest, BeginQuorumEpochResponse, EndQuorumEpochRequest, FetchRequest,
+    FetchResponse, VoteRequest, VoteResponse, begin_quorum_epoch_request as begin,
+    begin_quorum_epoch_response as begin_response, end_quorum_epoch_request as end, fetch_request,
+    fetch_response, vote_request, vote_response,
 };
 pub use quorate_protocol::{AnyResponse, ErrorCode};
 pub use quorate_raft::{
@@ -25,6 +26,40 @@ pub fn at(offset: i64, epoch: i32) -> OffsetAndEpoch {
 
 pub fn key(id: NodeId) -> ReplicaKey {
     ReplicaKey { id, directory_id: Some(Uuid::from_u128(0xd000 + u128::from(id.unsigned_abs()))) }
+}
+
+/// What a leader tells this voter, without endpoints.
+pub fn begin_request(leader: NodeId, epoch: i32) -> BeginQuorumEpochRequest {
+    BeginQuorumEpochRequest {
+        cluster_id: Some(CLUSTER.into()),
+        voter_id: 1,
+        topics: vec![begin::TopicData {
+            topic_name: TOPIC.into(),
+            partitions: vec![begin::PartitionData {
+                leader_id: leader,
+                leader_epoch: epoch,
+                ..Default::default()
+            }],
+            ..Default::default()
+        }],
+        ..Default::default()
+    }
+}
+
+/// What a voter answers that was told who leads.
+pub fn begin_acknowledged(leader: NodeId, epoch: i32) -> PeerResponse {
+    PeerResponse::BeginQuorumEpoch(BeginQuorumEpochResponse {
+        topics: vec![begin_response::TopicData {
+            topic_name: TOPIC.into(),
+            partitions: vec![begin_response::PartitionData {
+                leader_id: leader,
+                leader_epoch: epoch,
+                ..Default::default()
+            }],
+            ..Default::default()
+        }],
+        ..Default::default()
+    })
 }
 
 pub struct Replica {
@@ -149,24 +184,13 @@ impl Replica {
 
     pub fn begin(&mut self, leader: NodeId, epoch: i32) -> (ErrorCode, Vec<Action>) {
         let request = BeginQuorumEpochRequest {
-            cluster_id: Some(CLUSTER.into()),
-            voter_id: 1,
-            topics: vec![begin::TopicData {
-                topic_name: TOPIC.into(),
-                partitions: vec![begin::PartitionData {
-                    leader_id: leader,
-                    leader_epoch: epoch,
-                    ..Default::default()
-                }],
-                ..Default::default()
-            }],
             leader_endpoints: vec![begin::LeaderEndpoint {
                 name: "CONTROLLER".into(),
                 host: format!("n{leader}").into(),
                 port: 9093,
                 ..Default::default()
             }],
-            ..Default::default()
+            ..begin_request(leader, epoch)
         };
         let actions = self.ask(1, PeerRequest::BeginQuorumEpoch(request));
         let code = actions.iter().find_map(|a| match a {

@@ -3,12 +3,12 @@
 
 use bytes::Bytes;
 use quorate_base::{Offset, OffsetAndEpoch};
-use quorate_node::Event;
+use quorate_node::{Event, PeerAddress, RpcFailure};
 use quorate_protocol::header::{decode_response, encode_request};
 use quorate_protocol::messages::api_versions_response::ApiVersion;
 use quorate_protocol::messages::{
     ApiVersionsResponse, CreateTopicsResponse, DeleteTopicsResponse, FetchResponse,
-    FetchSnapshotResponse, VoteResponse,
+    FetchSnapshotResponse, VoteRequest, VoteResponse,
 };
 use quorate_protocol::{AnyRequest, AnyResponse, ApiKey, ErrorCode, controller_listener_apis};
 use quorate_server::config::NetworkConfig;
@@ -16,8 +16,10 @@ use quorate_server::config::address::Listener;
 use quorate_server::driver::clock::Clock;
 use quorate_server::driver::queue::{CoreInbox, CoreQueue, Fill, Input, Reply, core_queue};
 use quorate_server::driver::source::LogSource;
+use quorate_server::net::peer::Peers;
 use quorate_server::net::security::Security;
 use quorate_server::net::{Edge, accept};
+use quorate_server::telemetry::Telemetry;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -287,4 +289,32 @@ impl Client {
 /// The queue of a core that nobody reads, for tests of what is sent into it.
 pub fn silent_core() -> (CoreQueue, CoreInbox) {
     core_queue()
+}
+
+/// Asks for a vote, as another controller would, and says how that ended.
+pub fn vote(edge: &TestEdge, host: &str, client: &Security) -> Result<AnyResponse, RpcFailure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let (queue, inbox) = silent_core();
+    let peers = Peers::new(
+        runtime.handle().clone(),
+        queue,
+        "quorate-2".to_owned(),
+        Duration::from_secs(5),
+        100 << 20,
+        Telemetry::new(Clock::start()),
+        client.outgoing.clone(),
+    );
+    let to = PeerAddress { node: Some(1), host: host.to_owned(), port: edge.address.port() };
+    peers.send(1, to, AnyRequest::Vote(VoteRequest::default()), DEADLINE);
+    match inbox.wait(Some(Instant::now() + DEADLINE)).map(|queued| queued.input) {
+        Some(Input::Event(event)) => match *event {
+            Event::PeerAnswered { result, .. } => result,
+            other => panic!("unexpected {other:?}"),
+        },
+        _ => panic!("no answer"),
+    }
 }
